@@ -1,0 +1,49 @@
+# Each target does its own set-up: any of them can be the first command in a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PAGE := frontend2/dist/index.html
+PAGE_SOURCES := $(shell find frontend2 -path frontend2/node_modules -prune -o -path frontend2/dist -prune -o -type f -print)
+
+.PHONY: help install demo test bench lint page clean
+
+help:  ## what can be made here
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed frontend2/node_modules/.installed  ## virtual environment and npm packages
+
+demo: $(VENV)/.installed $(PAGE)  ## server, schema, feed, trading accounts, relay and page; Ctrl-C stops all of it
+	@$(BIN)/tidemark up --demo
+
+test: install $(PAGE)  ## the whole test suite
+	@$(BIN)/python -m tests.browser
+	@npm --prefix frontend2 test
+	@$(BIN)/pytest -m "not bench" $(ARGS)
+
+bench: install $(PAGE)  ## the benchmarks: tables with load, percentiles and the ratio to the floor
+	@$(BIN)/pytest -m bench tests/bench -s $(ARGS)
+
+lint: install  ## ruff, mypy, tsc
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@npm --prefix frontend2 run check
+
+page: $(PAGE)  ## the built page
+
+clean:  ## what the set-up made, but not $TIDEMARK_HOME
+	rm -rf $(VENV) frontend2/node_modules frontend2/dist
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "tidemark needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+frontend2/node_modules/.installed: frontend2/package-lock.json
+	@command -v npm >/dev/null || { echo "tidemark's page needs Node.js 20 or newer with npm" >&2; exit 1; }
+	@npm --prefix frontend2 ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(PAGE): $(PAGE_SOURCES) frontend2/node_modules/.installed
+	@npm --prefix frontend2 run build --silent

@@ -1,0 +1,1 @@
+"""Tidemark: the thin processes around the database that does the work."""

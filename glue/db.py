@@ -1,0 +1,50 @@
+"""Connections to the database, each in the role of its process."""
+
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from glue.errors import ServerError
+from glue.settings import Settings
+
+CONNECT_TIMEOUT = 10
+"""Seconds."""
+
+
+def dsn_of(settings: Settings, *, may_install: bool = False) -> str:
+    """The connection string of the configured server; starts the embedded one where none is named.
+
+    `may_install` allows the embedded server to be downloaded first. Raises ServerError.
+    """
+    if settings.dsn is not None:
+        return settings.dsn
+    from glue.local.server import EmbeddedServer  # noqa: PLC0415  only who uses it pays for it
+
+    return EmbeddedServer(settings.home, settings.pg_bindir).ensure_started(may_install=may_install)
+
+
+def conninfo(dsn: str, *, role: str | None = None, process: str = "tidemark") -> str:
+    """The connection string with the role that a process works in and the name that it shows."""
+    extra: dict[str, Any] = {"application_name": process, "connect_timeout": CONNECT_TIMEOUT}
+    if role is not None:
+        extra["options"] = f"-c role={role}"
+    return make_conninfo(dsn, **extra)
+
+
+def connect(
+    dsn: str, *, role: str | None = None, process: str = "tidemark", autocommit: bool = True
+) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection; ServerError, with a remedy, where that fails."""
+    try:
+        return psycopg.connect(conninfo(dsn, role=role, process=process), autocommit=autocommit)
+    except psycopg.OperationalError as error:
+        raise unreachable(error) from error
+
+
+def unreachable(error: psycopg.OperationalError) -> ServerError:
+    """The error for a server that does not answer, or does not let us in."""
+    return ServerError(
+        f"no connection to the database: {str(error).strip()}",
+        "Check TIDEMARK_DSN (or PGHOST and the like) and that the login may take the process's role.",
+    )

@@ -1,0 +1,32 @@
+"""One way to log: structlog, to standard error, as console lines or JSON."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure(form: str = "console") -> None:
+    """Set up logging for a process; `form` is `console` or `json`."""
+    render: structlog.typing.Processor
+    if form == "json":
+        render = structlog.processors.JSONRenderer(default=str)
+    else:
+        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def get(process: str) -> structlog.typing.FilteringBoundLogger:
+    """The logger of a process, its name bound."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(process=process)
+    return logger

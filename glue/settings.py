@@ -1,0 +1,89 @@
+"""Settings come from the environment, typed and checked once."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from glue.errors import SettingsError
+from glue.paths import CHECKOUT, IS_CHECKOUT
+
+LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A host and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Read `host:port`, `[v6]:port` or `:port` (all interfaces); ValueError for anything else."""
+        host, separator, port = text.rpartition(":")
+        if not separator or not port.isdigit() or not 0 <= int(port) <= 65535:
+            raise ValueError(f"not host:port: {text!r}")
+        return cls(host.strip("[]") or "0.0.0.0", int(port))
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting with its default; `TIDEMARK_` and the upper-case name set it."""
+
+    dsn: str | None = None
+    """libpq connection string of the server to use; None is the embedded server."""
+    home: Path = CHECKOUT / ".tidemark" if IS_CHECKOUT else Path.home() / ".tidemark"
+    """The embedded server's binaries and data."""
+    pg_bindir: Path | None = None
+    """Another PostgreSQL build for the embedded server."""
+    listen: str = "127.0.0.1:8017"
+    """Where the relay serves page and socket."""
+    metrics_listen: str | None = None
+    """Where /metrics is served to others than loopback."""
+    kafka: str | None = None
+    """Bootstrap servers of the Kafka cluster."""
+    topic: str = "fx-stream-global"
+    """The topic that carries the ticks."""
+    log: str = "console"
+    """`console` or `json`."""
+
+    @property
+    def listen_address(self) -> Address:
+        """`listen`, parsed."""
+        return Address.parse(self.listen)
+
+    def __post_init__(self) -> None:
+        """Refuse what msgspec's types cannot."""
+        Address.parse(self.listen)
+        if self.metrics_listen is not None:
+            Address.parse(self.metrics_listen)
+        if self.log not in ("console", "json"):
+            raise ValueError(f"log is console or json, not {self.log!r}")
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings; raise SettingsError, naming the variable's value, for one that does not fit.
+
+    libpq's own variables (PGHOST, PGHOSTADDR, PGSERVICE, PGDATABASE) mean "my server" just as
+    TIDEMARK_DSN does: the dsn is then empty, and libpq reads them itself.
+    """
+    values: dict[str, object] = {
+        name: environment[variable]
+        for name in Settings.__struct_fields__
+        if environment.get(variable := f"TIDEMARK_{name.upper()}")
+    }
+    if "dsn" not in values and any(environment.get(name) for name in LIBPQ_VARIABLES):
+        values["dsn"] = ""
+    for name in ("home", "pg_bindir"):
+        if name in values:
+            values[name] = Path(str(values[name])).expanduser().absolute()
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(
+            f"a TIDEMARK_ setting cannot be used: {error}", "See tidemark --help for the settings."
+        ) from error
