@@ -1,0 +1,67 @@
+-- Makes an instrument, or changes its margin rate; its currencies and contract size stay once there are fills.
+-- Locks: tick statements (advisory), the instrument, market.conversion_rates.
+-- Raises: TM121 terms not usable, TM122 terms in use.
+create or replace function api.upsert_instrument(
+    p_symbol text,
+    p_base_currency text,
+    p_quote_currency text,
+    p_margin_rate numeric,
+    p_contract_size numeric default 1
+) returns api.instruments
+language plpgsql
+security definer  -- callers may define instruments, but not write the tables
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_problem text := case
+        when p_symbol is null or p_symbol !~ '^[^[:space:]]{1,32}$' then 'symbol is one word of up to 32 characters'
+        when p_base_currency is null or p_base_currency !~ '^[A-Z][A-Z0-9]{2,11}$' then 'base currency is a code such as EUR'
+        when p_quote_currency is null or p_quote_currency !~ '^[A-Z][A-Z0-9]{2,11}$' then 'quote currency is a code such as USD'
+        when p_base_currency = p_quote_currency then 'base and quote currency differ'
+        when p_margin_rate is null or p_margin_rate not between 0 and 1 then 'margin rate is a fraction from 0 to 1'
+        when p_contract_size is null or not (p_contract_size > 0 and p_contract_size < 'Infinity') then 'contract size is positive'
+    end;
+    v_instrument market.instruments;
+    v_result api.instruments;
+begin
+    if v_problem is not null then
+        raise exception 'instrument cannot be defined so'
+            using errcode = 'TM121',
+                  detail = format('symbol: %s, base: %s, quote: %s, margin rate: %s, contract size: %s',
+                                  p_symbol, p_base_currency, p_quote_currency, p_margin_rate, p_contract_size),
+                  hint = format('It must hold that %s.', v_problem);
+    end if;
+
+    perform market.lock_tick_statements();
+    select * into v_instrument from market.instruments where symbol = p_symbol for update;
+
+    if found and (v_instrument.base_currency, v_instrument.quote_currency, v_instrument.contract_size)
+            is distinct from (p_base_currency, p_quote_currency, p_contract_size)
+        and exists (select from ledger.fills where instrument_id = v_instrument.instrument_id) then
+        raise exception 'instrument has fills'
+            using errcode = 'TM122',
+                  detail = format('%s: base %s, quote %s, contract size %s', p_symbol, v_instrument.base_currency,
+                                  v_instrument.quote_currency, v_instrument.contract_size),
+                  hint = 'Its currencies and contract size stay; define another symbol for other terms.';
+    end if;
+
+    insert into market.instruments (symbol, base_currency, quote_currency, margin_rate, contract_size)
+    values (p_symbol, p_base_currency, p_quote_currency, p_margin_rate, p_contract_size)
+    on conflict (symbol) do update
+    set base_currency = excluded.base_currency, quote_currency = excluded.quote_currency,
+        margin_rate = excluded.margin_rate, contract_size = excluded.contract_size
+    returning * into v_instrument;
+
+    insert into market.quotes (instrument_id) values (v_instrument.instrument_id)
+    on conflict (instrument_id) do nothing;
+    perform market.choose_conversion_paths();
+
+    select * into strict v_result from api.instruments where symbol = p_symbol;
+    return v_result;
+end
+$$;
+
+comment on function api.upsert_instrument is
+    'Makes or changes an instrument and returns it; p_margin_rate is a fraction of the value (0.0333 is 3.33 %).';
+
+grant execute on function api.upsert_instrument to tidemark_trading;
