@@ -1,0 +1,1 @@
+"""The embedded server: PostgreSQL with TimescaleDB, without root and without Docker."""
