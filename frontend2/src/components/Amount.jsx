@@ -1,0 +1,75 @@
+import { useState } from 'react';
+import { compareAmounts, formatAmount, signOf } from '../format.js';
+
+/** @import { Amount as AmountString } from '../services/wire.js' */
+/** @import { AmountKind } from '../format.js' */
+
+const UNKNOWN = 'Unknown: a position has no current price or no conversion rate.';
+
+/**
+ * @typedef {object} AmountProps
+ * @property {AmountString | null} value null is unknown, and shown as such
+ * @property {AmountKind} [kind]
+ * @property {AmountString | null} [like] an amount whose digits this one should have
+ * @property {string} [unknown] why there may be no value
+ */
+
+/** @param {AmountProps} props */
+export function Amount({ value, kind = 'money', like = null, unknown = UNKNOWN }) {
+  if (value === null) {
+    return (
+      <span className="unknown" role="img" aria-label={unknown} title={unknown}>
+        —
+      </span>
+    );
+  }
+  return formatAmount(value, kind, like);
+}
+
+/**
+ * A cell of a table: what is shown, and beside it, for whoever reads the page by program, the name
+ * of the field and the exact amount.
+ * @param {AmountProps & { field: string, label: string, className?: string }} props
+ */
+export function AmountCell({ field, label, className = '', ...amount }) {
+  return (
+    <td
+      className={`number ${toneOf(amount)} ${className}`}
+      data-field={field}
+      data-value={amount.value ?? undefined}
+      data-label={label}
+    >
+      <Amount {...amount} />
+    </td>
+  );
+}
+
+/** @param {Pick<AmountProps, 'value' | 'kind'>} amount */
+export function toneOf({ value, kind }) {
+  if (kind !== 'pnl' || value === null) return '';
+  return ['loss', '', 'gain'][signOf(value) + 1] ?? '';
+}
+
+/**
+ * An amount that shows, by an arrow and a short glow, which way it moved last.
+ * @param {AmountProps} props
+ */
+export function MovingAmount(props) {
+  const { value } = props;
+  const [last, setLast] = useState({ value, moved: /** @type {-1 | 0 | 1} */ (0), count: 0 });
+  if (value !== last.value) {
+    const moved =
+      value === null || last.value === null ? 0 : compareAmounts(value, last.value) || last.moved;
+    setLast({ value, moved, count: last.count + 1 });
+  }
+  const move = ['down', 'none', 'up'][last.moved + 1];
+  return (
+    // A new key begins the glow anew.
+    <span key={last.count} className={`moving moved-${move}`}>
+      <span className="arrow" aria-hidden="true">
+        {['▼', '', '▲'][last.moved + 1]}
+      </span>
+      <Amount {...props} />
+    </span>
+  );
+}

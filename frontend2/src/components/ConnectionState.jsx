@@ -1,0 +1,86 @@
+import { formatAge, formatClock, formatFull } from '../format.js';
+import { selectPricedAt, usePortfolioStore } from '../stores/portfolioStore.js';
+import { useNow } from './useNow.js';
+
+/** @import { Connection } from '../services/portfolioSocket.js' */
+
+/**
+ * What a trader needs to know of the line: can the figures be trusted, and if not, since when.
+ * @param {Connection} connection
+ * @param {number | null} databaseLostAt
+ * @returns {{ state: Connection['phase'], text: string }}
+ */
+export function describeConnection({ phase, liveUntil }, databaseLostAt) {
+  const since = liveUntil === null ? '' : ` since ${formatClock(liveUntil)}`;
+  switch (phase) {
+    case 'idle':
+      return { state: phase, text: 'Not connected' };
+    case 'connecting':
+      return { state: phase, text: liveUntil === null ? 'Connecting' : 'Reconnecting' };
+    case 'live':
+      return databaseLostAt === null
+        ? { state: phase, text: 'Live' }
+        : { state: 'stale', text: `Stale since ${formatClock(databaseLostAt)}, database lost` };
+    case 'stale':
+      return { state: phase, text: `Stale${since}, reconnecting` };
+    case 'disconnected':
+      return { state: phase, text: `Disconnected${since}` };
+    case 'refused':
+      return { state: phase, text: 'Refused' };
+  }
+}
+
+/** The state of the line, the age of the last message, and apart from both the age of prices. */
+export function ConnectionState() {
+  const connection = usePortfolioStore((store) => store.connection);
+  const databaseLostAt = usePortfolioStore((store) => store.databaseLostAt);
+  const { state, text } = describeConnection(connection, databaseLostAt);
+  const isRetrying = connection.phase === 'disconnected' && connection.retryAt !== null;
+  return (
+    <div className="line">
+      <p className={`state state-${state}`} role="status" aria-live="polite" data-connection={state}>
+        {text}
+      </p>
+      {/* Outside of what is read aloud, or every second would be. */}
+      {isRetrying && <Countdown until={connection.retryAt ?? 0} />}
+      {connection.phase !== 'idle' && <Ages />}
+    </div>
+  );
+}
+
+/** @param {{ until: number }} props */
+function Countdown({ until }) {
+  const now = useNow(250);
+  return <p className="dim">retrying in {Math.max(0, Math.ceil((until - now) / 1000))} s</p>;
+}
+
+function Ages() {
+  const now = useNow(1000);
+  // Read once a second rather than followed: both change with every message.
+  const store = usePortfolioStore.getState();
+  const pricedAt = selectPricedAt(store);
+  return (
+    <dl className="ages">
+      <div title={store.receivedAt === null ? undefined : formatFull(store.receivedAt)}>
+        <dt>Message</dt>
+        <dd data-age="message">
+          {store.receivedAt === null ? '—' : formatAge(store.receivedAt, now)}
+        </dd>
+      </div>
+      <div
+        title={
+          pricedAt === null
+            ? 'No position is valued by a price.'
+            : `The oldest price in use is of ${formatFull(pricedAt)}`
+        }
+      >
+        <dt>Prices</dt>
+        <dd data-age="prices">
+          {pricedAt === null
+            ? '—'
+            : formatAge(Date.parse(pricedAt), now - (store.clockOffset ?? 0))}
+        </dd>
+      </div>
+    </dl>
+  );
+}

@@ -1,0 +1,81 @@
+import { useState } from 'react';
+import { formatFull, formatInstant } from '../format.js';
+import { selectFills, usePortfolioStore } from '../stores/portfolioStore.js';
+import { AmountCell } from './Amount.jsx';
+
+/** @import { Fill } from '../services/wire.js' */
+
+/** @param {{ accountId: number }} props */
+export function FillsTable({ accountId }) {
+  const fills = usePortfolioStore(selectFills(accountId)) ?? [];
+  const [firstSeen] = useState(() => fills[0]?.event_seq ?? 0);
+  return (
+    <table className="cards fills">
+      <caption>
+        Last fills <span className="count">{fills.length}</span>
+      </caption>
+      <thead>
+        <tr>
+          <th scope="col">Time</th>
+          <th scope="col">Symbol</th>
+          <th scope="col">Side</th>
+          <th scope="col" className="number">
+            Quantity
+          </th>
+          <th scope="col" className="number">
+            Price
+          </th>
+          <th scope="col">Effect</th>
+          <th scope="col" className="number">
+            Realized P&amp;L
+          </th>
+          <th scope="col" className="number">
+            Commission
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {fills.length === 0 && (
+          <tr className="empty">
+            <td colSpan={8}>No fills yet</td>
+          </tr>
+        )}
+        {fills.map((fill) => (
+          <FillRow key={fill.fill_id} fill={fill} isNew={fill.event_seq > firstSeen} />
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+/** @param {{ fill: Fill, isNew: boolean }} props */
+function FillRow({ fill, isNew }) {
+  return (
+    <tr className={isNew ? 'arrived' : undefined} data-fill-id={fill.fill_id}>
+      <td className="time" data-field="event_at" data-value={fill.event_at}>
+        <time dateTime={fill.event_at} title={formatFull(fill.event_at)}>
+          {formatInstant(fill.event_at)}
+        </time>
+      </td>
+      <th scope="row" className="name" data-field="symbol" data-value={fill.symbol}>
+        {fill.symbol}
+      </th>
+      <td className="side" data-field="side" data-value={fill.side}>
+        <span aria-hidden="true">{fill.side === 'buy' ? '↑' : '↓'}</span> {fill.side}
+      </td>
+      <AmountCell field="quantity" label="Quantity" value={fill.quantity} kind="quantity" />
+      <AmountCell field="price" label="Price" value={fill.price} kind="price" />
+      <td className="effect" data-field="effect" data-value={fill.effect}>
+        {fill.effect}
+      </td>
+      <AmountCell
+        field="realized_pnl"
+        label="Realized P&L"
+        value={fill.realized_pnl}
+        kind="pnl"
+        className="main"
+      />
+      <AmountCell field="commission" label="Commission" value={fill.commission} />
+    </tr>
+  );
+}

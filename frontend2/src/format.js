@@ -1,0 +1,113 @@
+/**
+ * Decimal strings to text. Intl.NumberFormat reads a decimal string exactly, so an amount never
+ * becomes a binary number on its way to the screen.
+ */
+
+/** @import { Amount } from './services/wire.js' */
+
+/** @typedef {'money' | 'pnl' | 'quantity' | 'price' | 'percent'} AmountKind */
+
+/** @type {Map<string, Intl.NumberFormat>} */
+const formats = new Map();
+
+/** @param {Intl.NumberFormatOptions} options */
+function numberFormat(options) {
+  const key = JSON.stringify(options);
+  let format = formats.get(key);
+  if (!format) {
+    format = new Intl.NumberFormat([...navigator.languages], options);
+    formats.set(key, format);
+  }
+  return format;
+}
+
+/** @param {Amount} value */
+function decimals(value) {
+  const point = value.indexOf('.');
+  return point < 0 ? 0 : value.length - point - 1;
+}
+
+/**
+ * Money and profits keep the digits they came with, which is the scale of their currency;
+ * quantities lose trailing zeros; a price has at least the digits of `like`, at most two more.
+ * @param {Amount} value
+ * @param {AmountKind} [kind]
+ * @param {Amount | null} [like]
+ */
+export function formatAmount(value, kind = 'money', like = null) {
+  const digits = Math.min(decimals(value), 100);
+  /** @type {Intl.NumberFormatOptions} */
+  let options;
+  if (kind === 'percent') {
+    options = { style: 'percent', minimumFractionDigits: 1, maximumFractionDigits: 1 };
+  } else if (kind === 'quantity') {
+    options = { maximumFractionDigits: digits };
+  } else if (kind === 'price' && like !== null) {
+    const least = decimals(like);
+    options = { minimumFractionDigits: least, maximumFractionDigits: least + 2 };
+  } else {
+    options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  }
+  options.signDisplay = kind === 'pnl' ? 'exceptZero' : 'negative';
+  const text = numberFormat(options).format(/** @type {Intl.StringNumericLiteral} */ (value));
+  return text.replace('-', '−');
+}
+
+/** @param {Amount} value @returns {-1 | 0 | 1} */
+export function signOf(value) {
+  if (!/[1-9]/.test(value)) return 0;
+  return value.startsWith('-') ? -1 : 1;
+}
+
+/**
+ * Exact, whatever the number of digits.
+ * @param {Amount} a
+ * @param {Amount} b
+ * @returns {-1 | 0 | 1}
+ */
+export function compareAmounts(a, b) {
+  const digits = Math.max(decimals(a), decimals(b));
+  const scaled = (/** @type {Amount} */ value) =>
+    BigInt(value.replace('.', '') + '0'.repeat(digits - decimals(value)));
+  const difference = scaled(a) - scaled(b);
+  return difference > 0n ? 1 : difference < 0n ? -1 : 0;
+}
+
+/** @param {Intl.DateTimeFormatOptions} options */
+const dateFormat = (options) => new Intl.DateTimeFormat([...navigator.languages], options);
+const CLOCK = dateFormat({ timeStyle: 'medium', hourCycle: 'h23' });
+const DAY = dateFormat({ day: '2-digit', month: 'short' });
+const DATE = dateFormat({ dateStyle: 'medium' });
+const FULL = dateFormat({ dateStyle: 'full', timeStyle: 'long', hourCycle: 'h23' });
+
+/** @param {number | string} at */
+export const formatClock = (at) => CLOCK.format(new Date(at));
+
+/** @param {number | string} at */
+export const formatFull = (at) => FULL.format(new Date(at));
+
+/**
+ * Time of day, with the day where it is not today.
+ * @param {string} at
+ * @param {number} [now]
+ */
+export function formatInstant(at, now = Date.now()) {
+  const date = new Date(at);
+  const isToday = date.toDateString() === new Date(now).toDateString();
+  return isToday ? CLOCK.format(date) : `${DAY.format(date)}, ${CLOCK.format(date)}`;
+}
+
+const DAY_MS = 86_400_000;
+
+/**
+ * How long ago, in one unit; from a day on the date says more.
+ * @param {number} at
+ * @param {number} now
+ */
+export function formatAge(at, now) {
+  const age = Math.max(0, now - at);
+  if (age < 60_000) return `${Math.floor(age / 1000)} s`;
+  if (age < 3_600_000) return `${Math.floor(age / 60_000)} min`;
+  if (age < DAY_MS) return `${Math.floor(age / 3_600_000)} h`;
+  return DATE.format(at);
+}
