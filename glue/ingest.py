@@ -1,0 +1,339 @@
+"""Ingest: from the Kafka topic to `api.ingest_ticks`, each offset exactly once.
+
+Offsets are stored with the ticks in one transaction, and nowhere else: nothing is committed to
+Kafka, and every session with the database begins by asking it where to continue.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psycopg
+import stamina
+import stamina.instrumentation
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from glue import db, errors, kafka, logs, service
+from glue.stop import Stop
+from glue.ticks import Batch, Span, Stored, store
+
+ROLE = "tidemark_ingest"
+MAX_MESSAGES = 5_000
+"""Messages in one transaction at most."""
+MIN_INTERVAL = 0.010
+"""Seconds from one transaction to the next at least: each ends in a notification."""
+POLL = 0.2
+"""Seconds that a wait for messages lasts before signals and partitions are looked at."""
+LOOK_INTERVAL = 10.0
+"""Seconds between two looks at the topic's partitions."""
+RETRY_INTERVAL = 1.0
+"""Seconds between two attempts while the topic or the cluster cannot be had."""
+KAFKA_TIMEOUT = 2.0
+"""Seconds for a question to the cluster."""
+REPORT_INTERVAL = 60.0
+"""Seconds between two lines of progress in the log."""
+
+log = logs.get("ingest")
+
+
+def main(dsn: str, servers: str, topic: str) -> None:
+    """Store the topic's ticks until told to stop.
+
+    Raises ServerError when the database cannot be reached at the start, FeedError when the topic no
+    longer holds the stored offset, OffsetError when another process stores the same topic.
+    """
+    stop = Stop()
+    service.stop_on_signals(stop.set)
+    stamina.instrumentation.set_on_retry_hooks([])  # changes of state are logged here
+    ingest = Ingest(dsn, servers, topic, stop)
+    ingest.check_database()
+    while not stop.is_set():
+        for attempt in stamina.retry_context(
+            on=ingest.is_passing, attempts=None, timeout=None, wait_max=2.0, wait_jitter=0.5
+        ):
+            with attempt:
+                ingest.serve()
+    log.info("stopped", **ingest.totals())
+
+
+class Ingest:
+    """One consumer of one topic; `serve` is a session with the database."""
+
+    def __init__(self, dsn: str, servers: str, topic: str, stop: Stop) -> None:
+        self._dsn = dsn
+        self._servers = servers
+        self._topic = topic
+        self._stop = stop
+        self._cluster = ""
+        self._next: dict[int, int] = {}
+        """The next offset of each partition: the stored one, or the oldest of a new partition."""
+        self._stored: set[int] = set()
+        """The partitions whose offset is in the database."""
+        self._kafka_trouble: str | None = None
+        self._database_trouble: str | None = None
+        self._topic_trouble: str | None = None
+        self._consumer_trouble: str | None = None
+        self._looked_at = 0.0
+        self._accepted = self._rejected = self._transactions = 0
+        self._consumer = Consumer(
+            {
+                **kafka.QUIET,
+                "bootstrap.servers": servers,
+                "client.id": "tidemark-ingest",
+                "group.id": "tidemark-ingest",  # asked for, but never joined
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                # A lost range must be an error: any other value jumps over it without a word.
+                "auto.offset.reset": "error",
+                # The embedded broker answers a waiting fetch only when this time is over.
+                "fetch.wait.max.ms": 10,
+                "error_cb": self._note_client_error,
+            }
+        )
+
+    def check_database(self) -> None:
+        """Raise ServerError when the database cannot be reached: later that is retried."""
+        self._connect().close()
+
+    def is_passing(self, error: Exception) -> bool:
+        """Whether a new session may go well where this one did not; logs the first of a row."""
+        if self._stop.is_set():
+            return False
+        if not isinstance(error, psycopg.OperationalError | errors.ServerError):
+            return False
+        reason = str(error).strip()
+        if self._database_trouble is None:
+            log.warning("database lost, trying again", reason=reason)
+        self._database_trouble = reason
+        return True
+
+    def serve(self) -> None:
+        """Store ticks until told to stop, or until a session that stored some loses the database.
+
+        Raises psycopg.OperationalError or ServerError when the session stored nothing.
+        """
+        stored_before = self._transactions
+        try:
+            with self._connect() as connection:
+                connection.execute("set synchronous_commit = off")  # the topic keeps the ticks
+                for batches in self._batches(connection):
+                    self._store(connection, batches)
+        except (psycopg.OperationalError, errors.ServerError) as error:
+            if not self.is_passing(error):
+                if self._stop.is_set():
+                    return
+                raise
+            if self._transactions == stored_before:
+                raise
+
+    def totals(self) -> dict[str, int]:
+        """What was stored since the start."""
+        return {
+            "accepted": self._accepted,
+            "rejected": self._rejected,
+            "transactions": self._transactions,
+        }
+
+    # Database --------------------------------------------------------------------------------
+
+    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        return db.connect(self._dsn, role=ROLE, process="tidemark ingest")
+
+    def _store(
+        self, connection: psycopg.Connection[Any], batches: Mapping[int, tuple[Batch, int]]
+    ) -> None:
+        """Store ticks and offsets of each partition, all in one transaction."""
+        try:
+            with connection.transaction():
+                results = [
+                    store(connection, batch, self._span(partition, following))
+                    for partition, (batch, following) in sorted(batches.items())
+                ]
+        except psycopg.Error as error:
+            known = errors.from_database(error)
+            if isinstance(known, errors.OffsetError):
+                raise errors.OffsetError(
+                    f"another process stores the same topic: {known.message}",
+                    "Run one tidemark ingest for each cluster and topic.",
+                ) from error
+            raise
+        self._consumer_trouble = None
+        for partition, (_, following) in batches.items():
+            self._next[partition] = following
+            self._stored.add(partition)
+        self._count(results)
+
+    def _span(self, partition: int, following: int) -> Span:
+        return Span(self._cluster, self._topic, partition, self._next[partition], following)
+
+    def _count(self, results: list[Stored]) -> None:
+        self._accepted += sum(result.accepted for result in results)
+        self._rejected += sum(result.rejected for result in results)
+        self._transactions += 1
+        if self._database_trouble is not None:
+            log.info("database is back")
+            self._database_trouble = None
+
+    def _read_offsets(self, connection: psycopg.Connection[Any]) -> dict[int, int]:
+        return dict(
+            connection.execute(
+                "select partition, next_offset from api.ingest_offsets"
+                " where cluster_id = %s and topic = %s",
+                (self._cluster, self._topic),
+            ).fetchall()
+        )
+
+    # Kafka -----------------------------------------------------------------------------------
+
+    def _batches(
+        self, connection: psycopg.Connection[Any]
+    ) -> Iterator[dict[int, tuple[Batch, int]]]:
+        """What has arrived, by partition, with the offset after it; ends when told to stop."""
+        self._cluster = ""  # a new session asks where to continue
+        reported_at = time.monotonic()
+        earliest = 0.0
+        while not self._stop.is_set():
+            if not self._look(connection):
+                self._stop.wait(RETRY_INTERVAL)
+                continue
+            messages = self._consumer.consume(1, POLL)
+            if messages:
+                wait = max(0.0, earliest - time.monotonic())
+                messages += self._consumer.consume(MAX_MESSAGES - 1, wait)
+            if self._kafka_trouble is None and (batches := self._gather(messages)):
+                earliest = time.monotonic() + MIN_INTERVAL
+                yield batches
+            elif messages:
+                self._cluster = ""  # what came while the cluster was away may be another's
+            if time.monotonic() - reported_at > REPORT_INTERVAL:
+                log.info("stored", **self.totals())
+                reported_at = time.monotonic()
+
+    def _gather(self, messages: list[Message]) -> dict[int, tuple[Batch, int]]:
+        batches: dict[int, tuple[Batch, int]] = {}
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._note_consumer_error(error, message)
+                continue
+            partition, offset = _place(message)
+            batch = batches[partition][0] if partition in batches else Batch()
+            batch.add_message(message.value(), f"{self._topic}/{partition}@{offset}")
+            batches[partition] = (batch, offset + 1)
+        return batches
+
+    def _look(self, connection: psycopg.Connection[Any]) -> bool:
+        """Look at the topic now and then, and after trouble; True when it can be consumed."""
+        is_settled = self._cluster != "" and self._kafka_trouble is None
+        if is_settled and time.monotonic() - self._looked_at < LOOK_INTERVAL:
+            return True
+        try:
+            metadata = self._consumer.list_topics(self._topic, timeout=KAFKA_TIMEOUT)
+            cluster = kafka.cluster_id(metadata, self._servers)
+            partitions = self._partitions(metadata.topics[self._topic])
+            if partitions is not None and (
+                cluster != self._cluster or set(partitions) != set(self._next)
+            ):
+                self._assign(connection, cluster, partitions)
+        except KafkaException as error:
+            self._note_kafka_error(error.args[0])
+            return False
+        self._looked_at = time.monotonic()
+        if self._kafka_trouble is not None:
+            log.info("cluster is reachable", kafka=self._servers)
+            self._kafka_trouble = None
+        return partitions is not None
+
+    def _partitions(self, topic: kafka.TopicMetadata) -> list[int] | None:
+        """The topic's partitions; None, and a line in the log, while it cannot be had."""
+        trouble = None
+        if topic.error is not None:
+            trouble = topic.error.str()
+        elif not topic.partitions:
+            trouble = "the topic has no partitions"
+        if trouble != self._topic_trouble:
+            if trouble is not None:
+                log.warning("waiting for the topic", topic=self._topic, reason=trouble)
+            else:
+                log.info("topic is there", topic=self._topic)
+            self._topic_trouble = trouble
+        return None if trouble is not None else list(topic.partitions)
+
+    def _assign(
+        self, connection: psycopg.Connection[Any], cluster: str, partitions: list[int]
+    ) -> None:
+        """Consume all partitions from where the database stands."""
+        self._cluster = cluster
+        stored = self._read_offsets(connection)
+        self._stored = set(stored)
+        self._next = {
+            partition: stored[partition] if partition in stored else self._watermarks(partition)[0]
+            for partition in partitions
+        }
+        log.info(
+            "consuming"
+            if stored
+            else "consuming a cluster that is new here, from its oldest ticks",
+            topic=self._topic,
+            cluster=cluster,
+            offsets=self._next,
+        )
+        self._consumer.assign(
+            [
+                TopicPartition(self._topic, partition, offset)
+                for partition, offset in self._next.items()
+            ]
+        )
+
+    def _watermarks(self, partition: int) -> tuple[int, int]:
+        """The oldest offset that the topic still holds, and the one after its newest."""
+        low, high = self._consumer.get_watermark_offsets(
+            TopicPartition(self._topic, partition), timeout=KAFKA_TIMEOUT
+        )
+        return low, high
+
+    def _note_consumer_error(self, error: KafkaError, message: Message) -> None:
+        """Raise FeedError for ticks that are lost; for anything else look at the topic anew."""
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return  # no group is joined
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION):
+            partition, _ = _place(message)
+            if partition in self._stored:
+                raise self._lost(partition)
+        elif error.str() != self._consumer_trouble:
+            log.warning("the topic cannot be read, trying again", reason=error.str())
+            self._consumer_trouble = error.str()
+        self._cluster = ""
+        self._stop.wait(RETRY_INTERVAL)
+
+    def _note_client_error(self, error: KafkaError) -> None:
+        """librdkafka's own errors: only those that leave no way to the cluster are trouble."""
+        if error.code() in kafka.UNREACHABLE:
+            self._note_kafka_error(error)
+
+    def _note_kafka_error(self, error: KafkaError) -> None:
+        """Log the first of a row of errors of the connection to the cluster."""
+        if self._kafka_trouble is None:
+            log.warning("cluster not reachable, trying again", reason=error.str())
+        self._kafka_trouble = error.str()
+
+    def _lost(self, partition: int) -> errors.FeedError:
+        try:
+            low, high = self._watermarks(partition)
+            holds = f"the topic holds {low} to {high}"
+        except KafkaException as error:
+            holds = f"what the topic holds is not known: {error}"
+        return errors.FeedError(
+            f"offset {self._next[partition]} of {self._topic}/{partition} is next,"
+            f" but {holds} (cluster {self._cluster})",
+            "The ticks between are gone, or the topic was made anew. To go on with the oldest tick"
+            " that is there, run in psql: delete from market.ingest_offsets where"
+            f" cluster_id = '{self._cluster}' and topic = '{self._topic}'"
+            f" and partition = {partition};",
+        )
+
+
+def _place(message: Message) -> tuple[int, int]:
+    """Partition and offset of a message that has been consumed."""
+    partition, offset = message.partition(), message.offset()
+    return -1 if partition is None else partition, -1 if offset is None else offset
