@@ -12,10 +12,11 @@ import psycopg
 import stamina
 import stamina.instrumentation
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin._metadata import TopicMetadata
 
 from glue import db, errors, kafka, logs, service
 from glue.stop import Stop
-from glue.ticks import Batch, Span, Stored, store
+from glue.ticks import Batch, Span, Stored, read_message, store
 
 ROLE = "tidemark_ingest"
 MAX_MESSAGES = 5_000
@@ -218,7 +219,8 @@ class Ingest:
                 continue
             partition, offset = _place(message)
             batch = batches[partition][0] if partition in batches else Batch()
-            batch.add_message(message.value(), f"{self._topic}/{partition}@{offset}")
+            for row in read_message(message.value()):
+                batch.add(row, f"{self._topic}/{partition}@{offset}")
             batches[partition] = (batch, offset + 1)
         return batches
 
@@ -244,7 +246,7 @@ class Ingest:
             self._kafka_trouble = None
         return partitions is not None
 
-    def _partitions(self, topic: kafka.TopicMetadata) -> list[int] | None:
+    def _partitions(self, topic: TopicMetadata) -> list[int] | None:
         """The topic's partitions; None, and a line in the log, while it cannot be had."""
         trouble = None
         if topic.error is not None:

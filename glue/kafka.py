@@ -3,9 +3,7 @@
 from typing import Any
 
 from confluent_kafka import KafkaError
-from confluent_kafka.admin import ClusterMetadata, TopicMetadata
-
-__all__ = ["EMBEDDED", "QUIET", "UNREACHABLE", "ClusterMetadata", "TopicMetadata", "cluster_id"]
+from confluent_kafka.admin._metadata import ClusterMetadata
 
 EMBEDDED = "mockCluster"
 """How the broker inside librdkafka begins its cluster id."""

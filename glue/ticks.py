@@ -42,9 +42,6 @@ class _Line(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     ask: Decimal
 
 
-_Parts = tuple[str | None, datetime | None, Decimal | None, Decimal | None]
-"""Symbol, event time, bid, ask; None for what cannot be read."""
-
 _message = msgspec.json.Decoder(_Tick | list[_Tick])
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -52,105 +49,68 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-class Batch:
-    """Columns for one call of `api.ingest_ticks`; row i of each list belongs to the same tick.
+class Row(NamedTuple):
+    """A tick as far as it can be read; `message` is its raw text where a part cannot."""
 
-    An unreadable part is None, and then `messages[i]` holds the raw text; it is None otherwise.
+    symbol: str | None
+    event_at: datetime | None
+    bid: Decimal | None
+    """In quote currency, as `ask`."""
+    ask: Decimal | None
+    message: str | None = None
+
+
+def read_message(raw: bytes | None) -> list[Row]:
+    """The ticks of a topic message: a JSON object {symbol, ts, bid, ask}, or an array of such.
+
+    Prices are strings or numbers and are read as decimals, digit for digit. Never raises: each
+    element that cannot be read is a row with a message.
     """
+    try:
+        ticks = _message.decode(raw or b"")
+    except _UNREADABLE:
+        return _parts_of_message(raw)
+    ticks = ticks if isinstance(ticks, list) else [ticks]
+    if not all(_is_storable(tick) for tick in ticks):
+        return _parts_of_message(raw)
+    return [Row(tick.symbol, tick.ts, tick.bid, tick.ask) for tick in ticks]
+
+
+def read_line(raw: bytes) -> Row:
+    """The tick of a CSV line, ts,symbol,bid,ask. Never raises."""
+    try:
+        line = msgspec.convert(split(raw), _Line)
+    except (*_UNREADABLE, csv.Error):
+        return _parts_of_line(raw)
+    if not _is_storable(line):
+        return _parts_of_line(raw)
+    return Row(line.symbol, line.ts, line.bid, line.ask)
+
+
+class Batch:
+    """Columns for one call of `api.ingest_ticks`; element i of each belongs to the same tick."""
 
     def __init__(self) -> None:
         self.symbols: list[str | None] = []
         self.event_at: list[datetime | None] = []
         self.bids: list[Decimal | None] = []
         self.asks: list[Decimal | None] = []
-        self.sources: list[str] = []
         self.messages: list[str | None] = []
+        self.sources: list[str] = []
         self.unreadable = 0
 
     def __len__(self) -> int:
         return len(self.symbols)
 
-    def add_message(self, raw: bytes | None, source: str) -> None:
-        """Add a topic message: a JSON object {symbol, ts, bid, ask} or an array of such objects.
-
-        Prices are strings or numbers and are read as decimals, digit for digit. Never raises.
-        """
-        try:
-            ticks = _message.decode(raw or b"")
-        except _UNREADABLE:
-            self._add_parts_of_message(raw, source)
-            return
-        ticks = ticks if isinstance(ticks, list) else [ticks]
-        if all(_is_storable(tick) for tick in ticks):
-            for tick in ticks:
-                self._add((tick.symbol, tick.ts, tick.bid, tick.ask), source)
-        else:
-            self._add_parts_of_message(raw, source)
-
-    def add_line(self, raw: bytes, source: str) -> None:
-        """Add a CSV line: ts,symbol,bid,ask. Never raises."""
-        try:
-            line = msgspec.convert(split(raw), _Line)
-        except (*_UNREADABLE, csv.Error):
-            self._add_parts_of_line(raw, source)
-            return
-        if _is_storable(line):
-            self._add((line.symbol, line.ts, line.bid, line.ask), source)
-        else:
-            self._add_parts_of_line(raw, source)
-
-    def _add_parts_of_message(self, raw: bytes | None, source: str) -> None:
-        """Add what can be read of a message: each element of an array for itself."""
-        try:
-            elements = [bytes(element) for element in _elements.decode(raw or b"")]
-        except _UNREADABLE:
-            elements = [b"(no value)" if raw is None else raw]
-        for element in elements:
-            try:
-                fields = {name: bytes(field) for name, field in _fields.decode(element).items()}
-            except _UNREADABLE:
-                fields = {}
-            parts = (
-                _read(fields.get("symbol"), str),
-                _read(fields.get("ts"), Instant),
-                _read(fields.get("bid"), Decimal),
-                _read(fields.get("ask"), Decimal),
-            )
-            self._add_parts(parts, element, source)
-
-    def _add_parts_of_line(self, raw: bytes, source: str) -> None:
-        """Add what can be read of a CSV line; nothing of one without exactly four fields."""
-        try:
-            ts, symbol, bid, ask = split(raw)
-        except (*_UNREADABLE, csv.Error, ValueError):
-            self._add_parts((None, None, None, None), raw, source)
-            return
-        parts = (
-            symbol,
-            _convert(ts, Instant),
-            _convert(bid, Decimal),
-            _convert(ask, Decimal),
-        )
-        self._add_parts(parts, raw, source)
-
-    def _add_parts(self, parts: _Parts, raw: bytes, source: str) -> None:
-        symbol, event_at, bid, ask = parts
-        parts = (
-            symbol if symbol is not None and "\0" not in symbol else None,
-            event_at,
-            bid if bid is not None and _is_number(bid) else None,
-            ask if ask is not None and _is_number(ask) else None,
-        )
-        self._add(parts, source, visible(raw) if None in parts else None)
-
-    def _add(self, parts: _Parts, source: str, message: str | None = None) -> None:
-        symbol, event_at, bid, ask = parts
+    def add(self, row: Row, source: str) -> None:
+        """Add a tick and where it came from: topic/partition@offset, or file:line."""
+        symbol, event_at, bid, ask, message = row
         self.symbols.append(symbol)
         self.event_at.append(event_at)
         self.bids.append(bid)
         self.asks.append(ask)
-        self.sources.append(source)
         self.messages.append(message)
+        self.sources.append(source)
         self.unreadable += message is not None
 
 
@@ -226,6 +186,52 @@ def visible(raw: bytes) -> str:
     if len(raw) > 4 * MAX_MESSAGE or len(text) > MAX_MESSAGE:
         return f"{text[:MAX_MESSAGE]}… ({len(raw)} bytes)"
     return text
+
+
+def _parts_of_message(raw: bytes | None) -> list[Row]:
+    """What can be read of a message: each element of an array for itself."""
+    try:
+        elements = [bytes(element) for element in _elements.decode(raw or b"")]
+    except _UNREADABLE:
+        elements = [b"(no value)" if raw is None else raw]
+    return [_parts_of_object(element) for element in elements]
+
+
+def _parts_of_object(raw: bytes) -> Row:
+    try:
+        fields = {name: bytes(field) for name, field in _fields.decode(raw).items()}
+    except _UNREADABLE:
+        fields = {}
+    return _row_of_parts(
+        _read(fields.get("symbol"), str),
+        _read(fields.get("ts"), Instant),
+        (_read(fields.get("bid"), Decimal), _read(fields.get("ask"), Decimal)),
+        raw,
+    )
+
+
+def _parts_of_line(raw: bytes) -> Row:
+    """What can be read of a CSV line; nothing of one without exactly four fields."""
+    try:
+        ts, symbol, bid, ask = split(raw)
+    except (*_UNREADABLE, csv.Error, ValueError):
+        return _row_of_parts(None, None, (None, None), raw)
+    return _row_of_parts(
+        symbol, _convert(ts, Instant), (_convert(bid, Decimal), _convert(ask, Decimal)), raw
+    )
+
+
+def _row_of_parts(
+    symbol: str | None,
+    event_at: datetime | None,
+    prices: tuple[Decimal | None, Decimal | None],
+    raw: bytes,
+) -> Row:
+    if symbol is not None and "\0" in symbol:
+        symbol = None
+    bid, ask = (price if price is not None and _is_number(price) else None for price in prices)
+    is_read = None not in (symbol, event_at, bid, ask)
+    return Row(symbol, event_at, bid, ask, None if is_read else visible(raw))
 
 
 def _is_storable(tick: _Tick | _Line) -> bool:

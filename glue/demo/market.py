@@ -199,4 +199,4 @@ class Market:
 
     def _mid_points(self, instrument: Instrument) -> int:
         ratio = self.value(instrument.base_currency) / self.value(instrument.quote_currency)
-        return round(ratio * 10**instrument.digits)
+        return round(ratio * 10.0**instrument.digits)
