@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PAGE := frontend2/dist/index.html
 PAGE_SOURCES := $(shell find frontend2 -path frontend2/node_modules -prune -o -path frontend2/dist -prune -o -type f -print)
 
-.PHONY: help install demo test bench lint page clean
+.PHONY: help install demo test bench lint snapshot page clean
 
 help:  ## what can be made here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ lint: install  ## ruff, mypy, tsc
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@npm --prefix frontend2 run check
+
+snapshot: install  ## the committed text of the schema
+	@$(BIN)/pytest -q tests/sql/test_migrations.py -k snapshot --refresh-snapshot
 
 page: $(PAGE)  ## the built page
 

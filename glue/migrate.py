@@ -34,7 +34,7 @@ def script() -> str:
 
 
 def _config(dsn: str | None = None, output: TextIO | None = None) -> Config:
-    config = Config(str(paths.ALEMBIC_INI), output_buffer=output)  # type: ignore[arg-type]
+    config = Config(str(paths.ALEMBIC_INI), output_buffer=output)
     config.attributes["dsn"] = dsn
     return config
 

@@ -106,3 +106,8 @@ def drop(connection: Connection, name: str) -> None:
     connection.execute(
         sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
     )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make snapshot` writes the schema snapshot instead of only comparing it."""
+    parser.addoption("--refresh-snapshot", action="store_true")

@@ -24,7 +24,7 @@ def one(conn: Connection, query: str, parameters: Iterable[Any] = ()) -> Row:
 def every(conn: Connection, query: str, parameters: Iterable[Any] = ()) -> list[Row]:
     """All rows of a query."""
     with conn.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query, list(parameters)).fetchall()
+        return cursor.execute(query, list(parameters) or None).fetchall()
 
 
 def instrument(
@@ -71,7 +71,7 @@ def entry(
     )
 
 
-def fill(  # noqa: PLR0917
+def fill(
     conn: Connection,
     account_id: int,
     symbol: str,
@@ -118,7 +118,9 @@ def state(conn: Connection, account_id: int) -> Row:
 def positions(conn: Connection, account_id: int) -> list[Row]:
     """The account's rows of api.positions, by symbol and side."""
     return every(
-        conn, "select * from api.positions where account_id = %s order by symbol, side", [account_id]
+        conn,
+        "select * from api.positions where account_id = %s order by symbol, side",
+        [account_id],
     )
 
 
@@ -128,6 +130,6 @@ def assert_sound(conn: Connection) -> None:
     assert every(conn, "select * from api.verify_ledger()") == []
 
 
-def D(text: str) -> Decimal:  # noqa: N802
+def D(text: str) -> Decimal:
     """Short for a decimal literal."""
     return Decimal(text)

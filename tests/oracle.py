@@ -87,9 +87,7 @@ class Oracle:
         markup: Number = 0,
         scale: int = 2,
     ) -> None:
-        self.accounts[account_id] = Account(
-            currency, mode == "hedging", Fraction(markup), scale
-        )
+        self.accounts[account_id] = Account(currency, mode == "hedging", Fraction(markup), scale)
 
     def tick(self, symbol: str, event_at: datetime, bid: Number, ask: Number) -> None:
         """A late tick moves nothing; of the same instant the one that came last counts."""

@@ -26,9 +26,7 @@ def test_credit_moves_credit_and_equity_but_not_the_balance(conn: Connection) ->
     assert_sound(conn)
 
 
-@pytest.mark.parametrize(
-    "kind", ["realized_pnl", "financing", "dividend", "adjustment", "credit"]
-)
+@pytest.mark.parametrize("kind", ["realized_pnl", "financing", "dividend", "adjustment", "credit"])
 def test_kinds_that_go_both_ways_take_both_signs(conn: Connection, kind: str) -> None:
     account_id = account(conn, deposit=None)
     entry(conn, account_id, kind, "5")
@@ -81,9 +79,7 @@ def test_what_cannot_be_booked_is_refused_by_code(
 ) -> None:
     account_id = account(conn, deposit=None)
     with pytest.raises(psycopg.Error) as refused:
-        conn.execute(
-            "select api.record_entry(%s, %s, %s::numeric)", [account_id, kind, amount]
-        )
+        conn.execute("select api.record_entry(%s, %s, %s::numeric)", [account_id, kind, amount])
     assert refused.value.sqlstate == sqlstate
     assert refused.value.diag.message_hint
     assert state(conn, account_id)["balance"] == 0

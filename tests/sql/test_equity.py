@@ -233,7 +233,12 @@ def test_random_trading_equals_the_independent_calculation(conn: Connection, see
             ticks(conn, *batch)
         elif step < 0.6:
             kind, amount = chance.choice(
-                [("deposit", "5000"), ("withdrawal", "-300"), ("credit", "-25"), ("financing", "-7")]
+                [
+                    ("deposit", "5000"),
+                    ("withdrawal", "-300"),
+                    ("credit", "-25"),
+                    ("financing", "-7"),
+                ]
             )
             entry(conn, account_id, kind, amount)
             oracle.entry(account_id, kind, amount)

@@ -84,7 +84,11 @@ def test_a_hedging_account_keeps_long_and_short_apart(conn: Connection, eur_usd:
 
     long, short = positions(conn, account_id)
     assert (long["side"], long["quantity"], long["average_price"]) == ("long", D("750"), D("1.1"))
-    assert (short["side"], short["quantity"], short["average_price"]) == ("short", D("300"), D("1.2"))
+    assert (short["side"], short["quantity"], short["average_price"]) == (
+        "short",
+        D("300"),
+        D("1.2"),
+    )
     assert state(conn, account_id)["balance"] == D("10022.50")
     assert state(conn, account_id)["margin_used"] == long["margin_used"]
     assert_sound(conn)
@@ -146,9 +150,10 @@ def test_a_repeated_close_is_answered_though_nothing_is_left_to_close(
     account_id = account(conn)
     fill(conn, account_id, eur_usd, "buy", "1000", "1.10")
     first = fill(conn, account_id, eur_usd, "sell", "1000", "1.10", effect="close", external_id="c")
-    assert fill(
-        conn, account_id, eur_usd, "sell", "1000", "1.10", effect="close", external_id="c"
-    ) == first
+    assert (
+        fill(conn, account_id, eur_usd, "sell", "1000", "1.10", effect="close", external_id="c")
+        == first
+    )
 
 
 def test_events_are_numbered_without_gaps(conn: Connection, eur_usd: str) -> None:

@@ -83,7 +83,13 @@ def test_a_plain_insert_and_a_copy_value_accounts_too(conn: Connection, eur_usd:
 
 def test_a_plain_insert_of_what_cannot_be_is_refused(conn: Connection, eur_usd: int) -> None:
     insert = "insert into market.ticks (instrument_id, event_at, bid, ask) values (%s, %s, %s, %s)"
-    for bid, ask in [("0", "1"), ("2", "1"), ("NaN", "NaN"), ("1", "Infinity"), ("1", "1.00000000001")]:
+    for bid, ask in [
+        ("0", "1"),
+        ("2", "1"),
+        ("NaN", "NaN"),
+        ("1", "Infinity"),
+        ("1", "1.00000000001"),
+    ]:
         with pytest.raises(psycopg.errors.CheckViolation):
             conn.execute(insert, [eur_usd, START, bid, ask])
     with pytest.raises(psycopg.Error) as refused:

@@ -1,7 +1,7 @@
 -- Books one cash movement of an account and moves its balance (or, for kind credit, its credit) by it.
 -- Locks: the account's row, held to commit. Notifies: tidemark_account.
 -- Raises: TM101 unknown account, TM102 closed account, TM110 amount not usable, TM111 same id with another
--- content, TM112 kind not usable.
+-- content, TM112 kind not usable, TM113 event time not usable.
 create or replace function api.record_entry(
     p_account_id bigint,
     p_kind text,
