@@ -47,6 +47,14 @@ def create(data: Path, bindir: Path, user: User, *, is_durable: bool = True) -> 
     new = data.with_name(data.name + ".new")
     remove_tree(new)
     make_directory(new, user, mode=0o700)
+    try:
+        _fill(new, bindir, user, doing, is_durable)
+        new.rename(data)
+    finally:
+        remove_tree(new)
+
+
+def _fill(new: Path, bindir: Path, user: User, doing: str, is_durable: bool) -> None:
     initdb = [
         *(str(bindir / "initdb"), "-D", str(new), "-U", NAME, "--auth=trust", "--encoding=UTF8"),
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -60,7 +68,6 @@ def create(data: Path, bindir: Path, user: User, *, is_durable: bool = True) -> 
     said = run(single, user=user, stdin=f"create database {NAME};\n", doing=doing)
     if "ERROR:" in said:
         raise ServerError(f"failed: {doing}: {said.strip()}", OWN_SERVER)
-    new.rename(data)
 
 
 def check_major(data: Path, major: int) -> None:

@@ -87,7 +87,8 @@ def _deb822(text: str) -> Iterator[Source]:
     text = re.sub(r"^#.*\n?", "", text, flags=re.MULTILINE)
     for stanza in re.split(r"\n\s*\n", text):
         fields = {
-            name.lower(): value.strip("\n ")
+            # A key block begins on the line after its field's name, and must stay there.
+            name.lower(): value.rstrip() if value.startswith("\n") else value.strip()
             for name, value in re.findall(r"^([\w-]+):(.*(?:\n[ \t].*)*)", stanza, re.MULTILINE)
         }
         if "deb" not in fields.get("types", "").split() or fields.get("enabled") == "no":

@@ -142,7 +142,11 @@ def socket_directory(data: Path, user: User) -> Path:
 
 
 def make_socket_directory(directory: Path, user: User) -> None:
-    """Make the socket's directory, open to the server's user alone; refuse one that is not ours."""
+    """Make the socket's directory, open to the server's user alone; refuse one that is not ours.
+
+    What a server that died left in it goes: its lock file would keep the next one from starting
+    while the dead process is a zombie, as it stays in a container whose first process reaps none.
+    """
     try:
         directory.mkdir(mode=0o700)
         if not user.is_me:
@@ -155,6 +159,8 @@ def make_socket_directory(directory: Path, user: User) -> None:
                 f"Remove it, or set TIDEMARK_HOME to another directory. {OWN_SERVER}",
             ) from None
     directory.chmod(0o700)
+    for leftover in directory.iterdir():
+        leftover.unlink()
 
 
 @contextmanager
@@ -172,4 +178,5 @@ def locked(path: Path) -> Iterator[None]:
 
 def remove_tree(path: Path) -> None:
     """Delete a directory, if it is there."""
-    shutil.rmtree(path, ignore_errors=not path.exists())
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)

@@ -59,9 +59,10 @@ class EmbeddedServer:
         directory, by default `<home>/data`. `options` are settings for postgresql.conf that apply
         when this instance starts the server. Raises ServerError where root finds no user to run as.
         """
-        self.user = places.server_user(data or home / "data")
-        self.home = places.settle_home(Path(os.path.realpath(home)), self.user)
+        user = places.server_user(data or home / "data")
+        self.home = places.settle_home(Path(os.path.realpath(home)), user)
         self.data = Path(os.path.realpath(data or self.home / "data"))
+        self.user = places.server_user(self.data)
         self.log = self.data.with_name(self.data.name + ".log")
         self.options = dict(options or {})
         self._pg_bindir = pg_bindir
@@ -119,6 +120,7 @@ class EmbeddedServer:
         """Stop the server and delete its data directory and log; the programs stay."""
         with explained(f"deleting {self.data}"), places.locked(self._lock):
             self._stop()
+            places.remove_tree(self._socket_directory)
             places.remove_tree(self.data)
             self.log.unlink(missing_ok=True)
 
@@ -195,6 +197,7 @@ class EmbeddedServer:
                 f"the server (pid {running.pid}) has not stopped within {STOP_PATIENCE} s",
                 f"See {self.log}.",
             )
+        places.remove_tree(self._socket_directory)
         return True
 
     def _version(self) -> str:
