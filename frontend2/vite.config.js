@@ -37,13 +37,12 @@ export default defineConfig({
     modulePreload: { polyfill: false },
   },
   server: {
-    fs: { allow: [here('.'), tests] },
+    fs: { allow: [here('..')] },
     proxy: { '/ws': { target: 'http://127.0.0.1:8017', ws: true } },
   },
   test: {
     dir: tests,
     include: ['**/*.test.{js,jsx}'],
-    environment: 'jsdom',
     restoreMocks: true,
   },
 });

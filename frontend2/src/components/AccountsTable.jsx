@@ -21,7 +21,9 @@ export function AccountsTable() {
         <tr>
           <th scope="col">Account</th>
           <th scope="col">Currency</th>
-          <th scope="col">Mode</th>
+          <th scope="col" className="mode">
+            Mode
+          </th>
           <th scope="col" className="number">
             Balance
           </th>
@@ -88,7 +90,7 @@ export const AccountRow = memo(
         <AmountCell field="balance" label="Balance" value={account.balance} />
         <AmountCell
           field="unrealized_pnl"
-          label="Unrealized P&L"
+          label="P&L"
           value={account.unrealized_pnl}
           kind="pnl"
         />

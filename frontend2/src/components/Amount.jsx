@@ -47,7 +47,7 @@ export function AmountCell({ field, label, className = '', ...amount }) {
 /** @param {Pick<AmountProps, 'value' | 'kind'>} amount */
 export function toneOf({ value, kind }) {
   if (kind !== 'pnl' || value === null) return '';
-  return ['loss', '', 'gain'][signOf(value) + 1] ?? '';
+  return ['loss', 'flat', 'gain'][signOf(value) + 1] ?? '';
 }
 
 /**

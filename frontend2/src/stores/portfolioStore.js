@@ -68,8 +68,7 @@ export function applySnapshot(state, message) {
   for (const portfolio of message.accounts) {
     const held = state.isSynced ? state.portfolios[portfolio.account_id] : undefined;
     const base = held && held.state.version > portfolio.state.version ? held : portfolio;
-    const eventSeq = Math.max(portfolio.event_seq, held?.event_seq ?? 0);
-    portfolios[portfolio.account_id] = withFills({ ...base, event_seq: eventSeq }, [
+    portfolios[portfolio.account_id] = withFills({ ...base, event_seq: portfolio.event_seq }, [
       ...portfolio.fills,
       ...(held?.fills ?? []),
     ]);
