@@ -121,7 +121,7 @@ def trade(
     prices: dict[str, Decimal],
     chance: random.Random,
 ) -> None:
-    """Fills in every account and instrument at about these prices: opens, adds, closes and flips."""
+    """Fills in every account and instrument at these prices: opens, adds, closes and flips."""
     for account_id in ids:
         book = oracle.accounts[account_id]
         for symbol, price in prices.items():
