@@ -31,6 +31,7 @@ def install() -> str:
         return "only root can install it"
     if shutil.which("apt-get") is None:
         return "there is no apt-get to install it with"
+    print("installing Chromium for the browser tests", file=sys.stderr, flush=True)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "-q", "update"], [*INSTALL.split(), "-q", "-y"]):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -47,7 +48,6 @@ def main() -> int:
     if os.environ.get(VARIABLE):
         problem = f"{VARIABLE} names {os.environ[VARIABLE]}, which cannot be run"
     else:
-        print("installing Chromium for the browser tests", file=sys.stderr, flush=True)
         problem = install()
         if find():
             return 0

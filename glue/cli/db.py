@@ -17,7 +17,8 @@ def db(ctx: click.Context) -> None:
     """Start and stop the embedded server, and look into it.
 
     It is PostgreSQL 17 with TimescaleDB, kept with its data in TIDEMARK_HOME and reached over a
-    unix socket only. TIDEMARK_DSN does not matter here.
+    unix socket only. TIDEMARK_DSN does not matter here. TIDEMARK_PG_BINDIR names another build to
+    use; TIDEMARK_DEBIAN_MIRROR another mirror than the machine's own to download from.
     """
     settings: Settings = ctx.obj
     ctx.obj = EmbeddedServer(settings.home, settings.pg_bindir)
@@ -27,15 +28,16 @@ def db(ctx: click.Context) -> None:
 @click.pass_obj
 def start(server: EmbeddedServer) -> None:
     """Start the server; download it first where it is not there yet."""
-    if (before := server.status()).running:
-        click.echo(f"already running (pid {before.pid}): {before.dsn}")
-        return
+    before = server.status()
     began = time.monotonic()
     server.install()
     installed = time.monotonic()
     server.ensure_started(may_install=True)
     ended = time.monotonic()
     now = server.status()
+    if now.pid == before.pid:
+        click.echo(f"already running (pid {now.pid}): {now.dsn}")
+        return
     click.echo(f"PostgreSQL {now.version} runs (pid {now.pid}) as {now.user} on {now.data}")
     if before.version is None:
         click.echo(

@@ -184,6 +184,7 @@ def _point_at_libraries(tree: Path, root: Path) -> None:
             *("--output", str(patched)),
         ]
         run([patchelf, *settings, str(program)], user=me, doing=f"setting up {program.name}")
+        shutil.copymode(program, patched)
         patched.replace(program)
     postgres = tree / f"usr/lib/postgresql/{MAJOR}/bin/postgres"
     check = [str(loader), "--library-path", str(libraries), str(postgres), "--version"]

@@ -1,5 +1,6 @@
 """The embedded server, started for real: every test has a data directory of its own."""
 
+import importlib
 import itertools
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+import glue.local
 from glue import settings
 from glue.errors import ServerError
 from glue.local import mirror, packages, places, postmaster
@@ -323,6 +325,22 @@ class TestKeeper:
         assert supervisor.wait(20) == 0
         assert not EmbeddedServer(own_home).status().running
 
+    def test_gives_up_a_download_when_told_to(self, place):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            variables = {
+                "TIDEMARK_HOME": str(place),
+                mirror.MIRROR_VARIABLE: f"http://127.0.0.1:{silent.getsockname()[1]}/debian",
+                "no_proxy": "127.0.0.1",
+            }
+            keeper = subprocess.Popen(
+                [sys.executable, "-m", "glue.local.keeper"], env=os.environ | variables
+            )
+            silent.settimeout(20)
+            silent.accept()[0].close()
+            keeper.terminate()
+            assert keeper.wait(10) == 0
+        assert [file.name for file in (place / "server").iterdir()] == [".lock"]
+
     def test_leaves_a_server_that_ran_before(self, supervise, own_home):
         EmbeddedServer(own_home, options=FAST).ensure_started(may_install=False)
         supervisor, told = supervise()
@@ -371,6 +389,11 @@ class TestWhatCanGoWrong:
         with pytest.raises(ServerError, match="no embedded server for") as caught:
             EmbeddedServer(place).ensure_started(may_install=True)
         assert "compose.yaml" in caught.value.remedy
+
+    def test_windows(self, monkeypatch):
+        monkeypatch.setattr(sys, "platform", "win32")
+        with pytest.raises(ServerError, match="no embedded server for Windows"):
+            importlib.reload(glue.local)
 
     def test_data_of_another_major(self, empty):
         empty.data.mkdir()
