@@ -1,4 +1,4 @@
-"""How benchmarks print: one table each, with the load and the ratio to the floor of the same run."""
+"""How benchmarks print: a table each, with the load and the ratio to the floor of that run."""
 
 from collections.abc import Sequence
 

@@ -27,9 +27,9 @@ def load(conn: Connection) -> None:
         instrument(conn, pair)
     ticks(conn, *[(pair, 0, "1.10000", "1.10010") for pair in PAIRS])
     conn.execute(
-        "select api.open_account('Bench ' || n, (array['USD', 'EUR', 'GBP', 'JPY', 'CHF'])[1 + n %% 5])"
+        "select api.open_account('Bench ' || n, (%s::text[])[1 + n %% 5])"
         " from generate_series(1, %s) n",
-        [ACCOUNTS],
+        [["USD", "EUR", "GBP", "JPY", "CHF"], ACCOUNTS],
     )
     conn.execute(
         "select api.record_fill(account_id, (%s::text[])[1 + (account_id + place * 3) %% 28],"
