@@ -176,7 +176,7 @@ def split(raw: bytes) -> list[str]:
     Raises csv.Error or UnicodeDecodeError.
     """
     line = raw.decode().strip()
-    fields = next(csv.reader([line])) if '"' in line else line.split(",")
+    fields = next(csv.reader([line], skipinitialspace=True)) if '"' in line else line.split(",")
     return [field.strip() for field in fields]
 
 
@@ -212,6 +212,7 @@ def _parts_of_object(raw: bytes) -> Row:
 
 def _parts_of_line(raw: bytes) -> Row:
     """What can be read of a CSV line; nothing of one without exactly four fields."""
+    raw = raw.rstrip(b"\r\n")
     try:
         ts, symbol, bid, ask = split(raw)
     except (*_UNREADABLE, csv.Error, ValueError):

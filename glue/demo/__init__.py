@@ -1,0 +1,1 @@
+"""The demo: a simulated market, and accounts that trade in it."""
