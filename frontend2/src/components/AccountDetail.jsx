@@ -13,7 +13,14 @@ export function AccountDetail() {
   if (accountId === null) return null;
   return (
     // A new account is a new place: nothing of the old one's movement carries over.
-    <section key={accountId} id="account" className="detail" aria-labelledby="account-title">
+    <section
+      key={accountId}
+      id="account"
+      className="detail"
+      aria-labelledby="account-title"
+      // It scrolls for itself and holds nothing else that the keyboard could reach.
+      tabIndex={0}
+    >
       <Summary accountId={accountId} />
       <div className="panes">
         <PositionsTable accountId={accountId} />

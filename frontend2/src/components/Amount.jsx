@@ -50,22 +50,37 @@ export function toneOf({ value, kind }) {
   return ['loss', 'flat', 'gain'][signOf(value) + 1] ?? '';
 }
 
+/** A glow is over before the next begins: under a stream of prices the page stays calm. */
+const GLOW_MS = 1000;
+
 /**
  * An amount that shows, by an arrow and a short glow, which way it moved last.
  * @param {AmountProps} props
  */
 export function MovingAmount(props) {
   const { value } = props;
-  const [last, setLast] = useState({ value, moved: /** @type {-1 | 0 | 1} */ (0), count: 0 });
+  const [last, setLast] = useState({
+    value,
+    moved: /** @type {-1 | 0 | 1} */ (0),
+    glowAt: 0,
+    glows: 0,
+  });
   if (value !== last.value) {
     const moved =
       value === null || last.value === null ? 0 : compareAmounts(value, last.value) || last.moved;
-    setLast({ value, moved, count: last.count + 1 });
+    const now = performance.now();
+    const glowsAnew = moved !== last.moved || now - last.glowAt > GLOW_MS;
+    setLast({
+      value,
+      moved,
+      glowAt: glowsAnew ? now : last.glowAt,
+      glows: last.glows + Number(glowsAnew),
+    });
   }
   const move = ['down', 'none', 'up'][last.moved + 1];
   return (
-    // A new key begins the glow anew.
-    <span key={last.count} className={`moving moved-${move}`}>
+    // Two names for one animation: the other name starts it again, in the same element.
+    <span className={`moving moved-${move} glow-${last.glows % 2}`}>
       <span className="arrow" aria-hidden="true">
         {['▼', '', '▲'][last.moved + 1]}
       </span>
