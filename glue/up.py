@@ -8,7 +8,6 @@ import errno
 import fcntl
 import os
 import shutil
-import signal
 import socket
 import sys
 import time
@@ -16,8 +15,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import click
 import msgspec
@@ -43,6 +40,7 @@ HEALTH_TIMEOUT = 2.0
 """Seconds for an answer of the relay."""
 TOKEN_LABEL = "demo"
 TOKEN_VALID_FOR = "7 days"
+"""Longer than a demo; the next start ends it anyway."""
 
 
 def serve(configured: Settings) -> None:
@@ -63,7 +61,7 @@ def serve(configured: Settings) -> None:
             f"another process listens on {address}",
             "Name another address with --listen host:port or TIDEMARK_LISTEN.",
         )
-    with contextlib.suppress(StopRequested), _prepared(configured) as run:
+    with contextlib.suppress(StopRequested), _running(configured) as run:
         dsn = run.start_server()
         run.bring_to_head(dsn)
         run.start_services(dsn, kafka, address)
@@ -83,11 +81,11 @@ def demo(configured: Settings, dsn: str | None, kafka: str | None) -> None:
         for name in [name for name in os.environ if name.startswith("PG")]:
             del os.environ[name]  # PGHOSTADDR, say, would lead away from the embedded server
     configured = msgspec.structs.replace(configured, dsn=dsn)
-    with contextlib.suppress(StopRequested), _prepared(configured, is_alone=True) as run:
+    with contextlib.suppress(StopRequested), _running(configured, is_alone=True) as run:
         address = free_address(configured.listen_address)
-        feed = run.start_feed(kafka)
         dsn = run.start_server()
         accounts.refuse_others(dsn)
+        feed = run.start_feed(kafka)
         run.bring_to_head(dsn)
         accounts.set_up(dsn)
         token = issue_token(dsn)
@@ -173,8 +171,8 @@ class Run:
             "page": page if token is None else f"{page}#token={token}",
             "token": f"{command()} token issue --label NAME" if token is None else None,
             "psql": f"{command()} db psql" if is_embedded else f"psql '{without_password(dsn)}'",
-            "times": " · ".join(self._laps),
             "stop": "Ctrl-C",
+            "times": " · ".join(self._laps),
         }
         lines = [f"  {name:<6} {value}" for name, value in rows.items() if value is not None]
         click.echo("\n" + "\n".join(["Tidemark is up.", *lines]) + "\n")
@@ -187,35 +185,25 @@ class Run:
 
 
 @contextlib.contextmanager
-def _prepared(configured: Settings, *, is_alone: bool = False) -> Iterator[Run]:
-    """A run with the embedded server's programs in place and nothing started.
+def _running(configured: Settings, *, is_alone: bool = False) -> Iterator[Run]:
+    """A run with nothing started yet; raises StopRequested when told to stop meanwhile.
 
-    Whatever uses the embedded server, and the demo always, is alone in its home. Raises
-    StopRequested when told to stop, also in the middle of the download.
+    Whatever uses the embedded server, and the demo always, is alone in its home.
     """
-    signal.signal(signal.SIGINT, _request_stop)
-    signal.signal(signal.SIGTERM, _request_stop)
     began_at = time.monotonic()
-    home, held = configured.home, contextlib.ExitStack()
+    stop = Stop()
+    service.stop_on_signals(stop.set)
+    home = configured.home
     if configured.dsn is None:
-        server = EmbeddedServer(configured.home, configured.pg_bindir)
-        home, is_alone = server.home, True
-    with held:
-        lock = [held.enter_context(only_one(home))] if is_alone else []
-        if configured.dsn is None:
-            server.install()
-        stop = Stop()
-        service.stop_on_signals(stop.set)
-        with Children(stop, held=lock) as children:
-            yield Run(configured, children, began_at)
-
-
-def _request_stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise StopRequested
+        home, is_alone = EmbeddedServer(configured.home, configured.pg_bindir).home, True
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(only_one(home, stop))] if is_alone else []
+        children = stack.enter_context(Children(stop, held))
+        yield Run(configured, children, began_at)
 
 
 @contextlib.contextmanager
-def only_one(home: Path) -> Iterator[int]:
+def only_one(home: Path, stop: Stop) -> Iterator[int]:
     """Hold the home's lock, and yield its descriptor for the children to hold it too.
 
     So a successor waits for what a killed supervisor's children still have to do. Raises
@@ -237,7 +225,8 @@ def only_one(home: Path) -> Iterator[int]:
             if not is_told:
                 say("waiting for the processes of one that was killed")
                 is_told = True
-            time.sleep(0.05)
+            if stop.wait(0.05):
+                raise StopRequested
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

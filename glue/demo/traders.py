@@ -34,7 +34,7 @@ COMFORT = Decimal("0.30")
 """Of margin equity: nothing is opened that would use more margin than this."""
 LIMIT = Decimal("0.40")
 """Of margin equity: above this, the largest position is reduced."""
-LARGEST = 20
+LARGEST = 25
 """Lots that a position is at most brought to."""
 
 log = logs.get("traders")
@@ -98,7 +98,7 @@ class Mind:
         if not all(symbol in book.prices for symbol in symbols):
             return []
         return [
-            _open(account, symbol, self._side(), self._random.randint(5, 10), book)
+            _open(account, symbol, self._side(), self._random.randint(8, 15), book)
             for symbol in symbols
         ]
 
@@ -121,17 +121,17 @@ class Mind:
         return orders if is_affordable else []
 
     def _change(self, account: Account, position: Position, book: Book) -> list[Order]:
-        """Add to a position, halve it, close it or turn it around."""
+        """Add to a position, reduce it, close it or turn it around."""
         wish = self._random.random()
         lots = int(position.quantity / lot(position.symbol))
-        if wish < 0.35 and lots < LARGEST:
+        some = self._random.randint(1, 5)
+        if wish < 0.45 and lots < LARGEST:
             side = "buy" if position.side == "long" else "sell"
-            added = min(self._random.randint(1, 5), LARGEST - lots)
-            return [_open(account, position.symbol, side, added, book)]
-        if wish < 0.65:
-            return [_close(account, position, position.quantity / 2, book)]
+            return [_open(account, position.symbol, side, min(some, LARGEST - lots), book)]
+        if wish < 0.80:
+            return [_close(account, position, some * lot(position.symbol), book)]
         closing = _close(account, position, position.quantity, book)
-        if wish < 0.85:
+        if wish < 0.90:
             return [closing]
         lots = self._random.randint(2, 8)
         opening = _open(account, position.symbol, closing.side, lots, book)
@@ -161,7 +161,7 @@ def _close(account: Account, position: Position, quantity: Decimal, book: Book) 
     """Sell a long, buy back a short: in whole lots, but all where less than one would stay."""
     unit = lot(position.symbol)
     rounded = (quantity / unit).to_integral_value(ROUND_HALF_UP) * unit
-    if rounded == 0 or position.quantity - rounded < unit:
+    if position.quantity - rounded < unit:
         rounded = position.quantity
     effect = "close" if account.position_mode == "hedging" else "auto"
     price = book.prices[position.symbol]
@@ -185,7 +185,7 @@ class Traders:
         return START_PAUSE if self._unstarted else self._mind.pause()
 
     def step(self) -> None:
-        """One account trades; as long as some have no trade yet, only these do: their first positions."""
+        """One account trades; while some have no trade yet, those open their first positions."""
         if not self._unstarted:
             account = self._mind.pick()
             self._trade(account, self._mind.next_orders)
