@@ -7,7 +7,7 @@ import { App } from '#page/components/App.jsx';
 import { describeConnection } from '#page/components/ConnectionState.jsx';
 import { formatClock } from '#page/format.js';
 import { IDLE } from '#page/services/portfolioSocket.js';
-import { followToken } from '#page/services/token.js';
+import { followToken, writeToken } from '#page/services/token.js';
 import { usePortfolioStore } from '#page/stores/portfolioStore.js';
 import {
   fill,
@@ -228,6 +228,14 @@ describe('the token', () => {
     const told = [];
     followToken((token) => told.push(token));
     expect(told).toEqual(['a+b=c']);
+  });
+
+  test('that is given once more is tried once more', () => {
+    window.location.hash = '#token=same';
+    let times = 0;
+    followToken(() => (times += 1));
+    writeToken('same');
+    expect(times).toBe(2);
   });
 
   test('that is refused is told with the remedy', () => {

@@ -38,7 +38,7 @@ export function TokenForm() {
           <button type="submit">Connect</button>
         </div>
       </form>
-      <p className="dim">It stays in this page’s address, behind the #, and is sent to no web server.</p>
+      <p className="dim">It stays in this page’s address, behind the #, and goes to the relay only.</p>
     </section>
   );
 }

@@ -9,7 +9,13 @@ export function readToken(location = window.location) {
 
 /** @param {string} token @param {Location} [location] */
 export function writeToken(token, location = window.location) {
-  location.hash = new URLSearchParams({ token: token.trim() }).toString();
+  const hash = `#${new URLSearchParams({ token: token.trim() })}`;
+  if (hash === location.hash) {
+    // The same once more, say after it was refused by mistake: the browser would tell nobody.
+    window.dispatchEvent(new Event('hashchange'));
+  } else {
+    location.hash = hash;
+  }
 }
 
 /** @param {(token: string | null) => void} onToken told at once and at every change */
