@@ -44,8 +44,12 @@ BY_SQLSTATE: dict[str, type[TidemarkError]] = {
 
 
 def from_database(error: DatabaseError) -> TidemarkError | None:
-    """The exception for a database error that a user can act on; None for any other."""
-    kind = BY_SQLSTATE.get(error.sqlstate or "")
+    """The exception for a database error that a user can act on; None for any other.
+
+    Every error of our own class (TM…) is one: it carries its values and its remedy.
+    """
+    sqlstate = error.sqlstate or ""
+    kind = BY_SQLSTATE.get(sqlstate, TidemarkError if sqlstate.startswith("TM") else None)
     if kind is None:
         return None
     primary, detail, hint = (

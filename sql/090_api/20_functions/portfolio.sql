@@ -108,8 +108,9 @@ $$;
 comment on function api.portfolio_snapshot is
     'Everything that a page needs to start, of these accounts: state, open positions and the last 50 fills; amounts are decimal strings.';
 
--- What is newer than what the relay holds of these accounts: a row for each account with a newer version, with
--- the fills after the event number held, oldest first. One snapshot of the database.
+-- What differs from what the relay holds of these accounts: a row for each account with another version, with the
+-- fills after the event number held, oldest first. One snapshot of the database. A version below the one held says
+-- that the database was set back: a crash takes commits with it that did not wait for the disk.
 create or replace function api.portfolio_changes(p_account_ids bigint[], p_versions bigint[], p_event_seqs bigint[])
 returns table (account_id bigint, version bigint, event_seq bigint, state text, positions text, fills text[])
 language sql stable
@@ -129,12 +130,12 @@ as $$
             order by f.event_seq
         )
     from unnest(p_account_ids, p_versions, p_event_seqs) held (account_id, version, event_seq)
-    join equity.account_states hot on hot.account_id = held.account_id and hot.version > held.version
+    join equity.account_states hot on hot.account_id = held.account_id and hot.version <> held.version
     join api.account_states s on s.account_id = held.account_id
     join ledger.accounts a on a.account_id = held.account_id;
 $$;
 
 comment on function api.portfolio_changes is
-    'State, positions and new fills, as JSON texts, of those accounts whose version is above the one held.';
+    'State, positions and new fills, as JSON texts, of those accounts whose version is not the one held.';
 
 grant execute on function api.portfolio_snapshot, api.portfolio_changes to tidemark_relay;

@@ -1,0 +1,101 @@
+"""`tidemark token`."""
+
+from datetime import datetime, timedelta
+
+import click
+
+from glue.settings import Address, Settings
+
+ROLE = "tidemark_owner"
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@click.group()
+def token() -> None:
+    """Tokens open the dashboard: all accounts, or the ones they name, until they expire.
+
+    A token is shown once, when it is issued; the database keeps only its hash. In psql:
+    api.issue_token, api.tokens, api.revoke_token.
+    """
+
+
+@token.command()
+@click.option("--label", default="dashboard", show_default=True, help="Who it is for.")
+@click.option(
+    "--account", "accounts", type=int, multiple=True, help="An account's id; repeatable. Else all."
+)
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True)
+@click.pass_obj
+def issue(settings: Settings, label: str, accounts: tuple[int, ...], days: float) -> None:
+    """Make a token; print it, and the page's address with it in the fragment."""
+    from glue import db
+
+    with db.connect(db.dsn_of(settings), role=ROLE, process="tidemark token") as connection:
+        row = connection.execute(
+            "select token, token_id, expires_at from api.issue_token(%s, %s::bigint[], %s)",
+            [label, list(accounts) or None, timedelta(days=days)],
+        ).fetchone()
+    assert row is not None
+    secret, token_id, expires_at = row
+    listen = settings.listen_address
+    page = Address(EVERYWHERE.get(listen.host, listen.host), listen.port)
+    click.echo(f"token   {secret}")
+    click.echo(f"page    http://{page}/#token={secret}")
+    click.echo(f"id      {token_id}  (to end it: tidemark token revoke {token_id})")
+    click.echo(f"until   {_instant(expires_at)}")
+    click.echo("It is shown only now.", err=True)
+
+
+@token.command("list")
+@click.pass_obj
+def list_(settings: Settings) -> None:
+    """Show all tokens, without their secrets."""
+    from glue import db
+
+    with db.connect(db.dsn_of(settings), role=ROLE, process="tidemark token") as connection:
+        rows = connection.execute(
+            "select token_id, case when revoked_at is not null then 'revoked'"
+            " when is_valid then 'valid' else 'expired' end,"
+            " label, account_ids, issued_at, expires_at from api.tokens order by token_id"
+        ).fetchall()
+    _echo_table(
+        ("ID", "STATUS", "LABEL", "ACCOUNTS", "ISSUED", "EXPIRES"),
+        [
+            (
+                str(token_id),
+                status,
+                label,
+                "all" if account_ids is None else ", ".join(map(str, account_ids)),
+                _instant(issued_at),
+                _instant(expires_at),
+            )
+            for token_id, status, label, account_ids, issued_at, expires_at in rows
+        ],
+    )
+
+
+@token.command()
+@click.argument("token_id", metavar="ID", type=int)
+@click.pass_obj
+def revoke(settings: Settings, token_id: int) -> None:
+    """End a token; whoever uses it is disconnected at once."""
+    from glue import db
+
+    with db.connect(db.dsn_of(settings), role=ROLE, process="tidemark token") as connection:
+        row = connection.execute(
+            "select label, revoked_at from api.revoke_token(%s)", [token_id]
+        ).fetchone()
+    assert row is not None
+    click.echo(f"token {token_id} ({row[0]}) is revoked since {_instant(row[1])}")
+
+
+def _instant(instant: datetime) -> str:
+    return instant.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def _echo_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    table = [head, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
+    for row in table:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())

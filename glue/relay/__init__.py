@@ -1,0 +1,117 @@
+"""Relay: one process that serves the built page and pushes what changes to those who watch.
+
+Nothing rests on a notification having arrived: what is pushed was read from the database, and all
+that is watched is read again every second and after every reconnect.
+"""
+
+import asyncio
+import errno
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import psycopg
+from websockets.asyncio.server import Server
+
+from glue import db, errors, logs, paths, service
+from glue.relay.database import CHANNELS, ROLE, Database
+from glue.relay.http import Door, MetricsDoor
+from glue.relay.hub import Hub
+from glue.relay.metrics import Metrics
+from glue.settings import Address
+
+__all__ = ["CHANNELS", "main"]
+
+STOP_TIMEOUT = 3.0
+"""Seconds that clients have for the closing handshake when the relay stops."""
+
+log = logs.get("relay")
+
+
+def main(
+    dsn: str,
+    listen: Address,
+    metrics_listen: Address | None = None,
+    allowed_origins: Sequence[str] = (),
+) -> None:
+    """Serve until told to stop.
+
+    Raises ServerError when the database cannot be reached at the start, or when an address is
+    taken; SchemaError when the database has no schema of ours.
+    """
+    check_database(dsn)
+    asyncio.run(serve(dsn, listen, metrics_listen, allowed_origins))
+    log.info("stopped")
+
+
+def check_database(dsn: str) -> None:
+    """Raise what the user must see at once: later the relay waits for its database."""
+    try:
+        with db.connect(dsn, role=ROLE, process="tidemark relay") as connection:
+            connection.execute("select from api.portfolio_changes('{}', '{}', '{}')")
+    except psycopg.Error as error:
+        if known := errors.from_database(error):
+            raise known from error
+        raise
+
+
+async def serve(
+    dsn: str, listen: Address, metrics_listen: Address | None, allowed_origins: Sequence[str]
+) -> None:
+    """Open the doors, keep the hub running, and close all connections when told to stop."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(stopped.set)
+
+    service.stop_on_signals(stop)
+
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(dsn))
+        hub = Hub(database, metrics)
+        door = Door(hub, metrics, paths.PAGE, allowed_origins)
+        server = await open_door(door, listen)
+        stack.push_async_callback(close_door, server)
+        if metrics_listen is not None:
+            metrics_server = await open_door(MetricsDoor(hub, metrics), metrics_listen)
+            stack.push_async_callback(close_door, metrics_server)
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(hub.run())
+            log.info("serving", address=f"http://{address_of(server)}/", has_page=door.has_page)
+            await stopped.wait()
+            work.cancel()
+
+
+async def open_door(door: Door | MetricsDoor, address: Address) -> Server:
+    """Listen on an address; ServerError, naming it, where that fails."""
+    try:
+        return await door.open(address)
+    except OSError as error:
+        what = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be had: {error}"
+        raise errors.ServerError(
+            f"the address {address} {what}",
+            "Stop what listens there, or name another address: --listen, TIDEMARK_LISTEN.",
+        ) from error
+
+
+async def close_door(server: Server) -> None:
+    """Say goodbye (1001) to everybody; who does not answer in time is cut off."""
+    connections = set(server.connections)
+    for connection in connections:
+        if connection.transport.get_write_buffer_size():
+            connection.transport.abort()  # it does not read: a goodbye would wait behind the rest
+    server.close()
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT):
+            await server.wait_closed()
+    except TimeoutError:
+        for connection in connections:
+            connection.transport.abort()
+        await server.wait_closed()
+
+
+def address_of(server: Server) -> Address:
+    """Where a server listens, also when it was asked for any free port."""
+    host, port = server.sockets[0].getsockname()[:2]
+    return Address(host, port)

@@ -1,0 +1,196 @@
+"""The relay's way to the database: a few connections for queries, and one that listens."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, LiteralString, NamedTuple, Self
+
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from glue import db, logs
+
+ROLE = "tidemark_relay"
+CHANNELS = ("tidemark_account", "tidemark_prices", "tidemark_tokens")
+"""Every channel that sql/ notifies; a payload is a hint and never trusted."""
+MAX_JOINING = 3
+"""Connections for those who join; reads of fills, of prices and of tokens have their own."""
+QUERY_TIMEOUT = 5.0
+"""Seconds for a query, the making of a connection included."""
+LISTEN_TIMEOUT = 5.0
+"""Seconds without a notification after which the listener asks whether its connection lives."""
+
+Connection = AsyncConnection[tuple[Any, ...]]
+log = logs.get("relay")
+
+
+class UnavailableError(Exception):
+    """The database did not answer, or not with what was asked for."""
+
+
+class Mark(NamedTuple):
+    """How much of an account somebody has: the state's version and the last event's number."""
+
+    version: int
+    event_seq: int
+
+
+class Change(NamedTuple):
+    """A row of api.portfolio_changes: texts are JSON, `fills` oldest first."""
+
+    account_id: int
+    version: int
+    event_seq: int
+    state: str
+    positions: str
+    fills: list[str]
+
+
+class OpenSession(NamedTuple):
+    """What a token opens: a row of api.open_session."""
+
+    token_id: int
+    account_ids: list[int]
+
+
+class Backoff:
+    """Growing delays with jitter, so that many relays do not come back in the same instant."""
+
+    def __init__(self, first: float = 0.1, longest: float = 3.0) -> None:
+        self._first = self._next = first
+        self._longest = longest
+
+    def delay(self) -> float:
+        """Seconds to wait now; the next one is twice as long."""
+        current = self._next
+        self._next = min(self._longest, 2 * current)
+        return current * random.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        """Begin anew: it went well."""
+        self._next = self._first
+
+
+class Database:
+    """What the relay asks the database, in the relay's role; every query may be repeated.
+
+    Connections are made when needed and thrown away when broken. There is no pool beneath, since a
+    pool reconnects on a schedule of its own, long after the database is back.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._conninfo = db.conninfo(dsn, role=ROLE, process="tidemark relay")
+        self._idle: list[Connection] = []
+        self.joining = asyncio.Semaphore(MAX_JOINING)
+        """To be held by those who ask on behalf of one client."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._drop_idle()
+
+    # Queries ---------------------------------------------------------------------------------
+
+    async def changes(self, held: dict[int, Mark]) -> list[Change]:
+        """What the database has otherwise than held, account by account."""
+        rows = await self._fetch(
+            "select account_id, version, event_seq, state, positions, fills"
+            " from api.portfolio_changes(%s::bigint[], %s::bigint[], %s::bigint[])",
+            list(held),
+            [mark.version for mark in held.values()],
+            [mark.event_seq for mark in held.values()],
+        )
+        return [Change(*row) for row in rows]
+
+    async def snapshot(self, account_ids: Sequence[int]) -> str:
+        """All that a page needs to start, as a JSON text."""
+        rows = await self._fetch(
+            "select api.portfolio_snapshot(%s::bigint[])::text", list(account_ids)
+        )
+        snapshot: str = rows[0][0]
+        return snapshot
+
+    async def open_sessions(self, tokens: Iterable[str]) -> dict[str, OpenSession]:
+        """What these tokens open now; invalid ones are left out."""
+        rows = await self._fetch(
+            "select wanted.token, session.token_id, session.account_ids"
+            " from unnest(%s::text[]) wanted (token)"
+            " cross join lateral api.open_session(wanted.token) session",
+            list(tokens),
+        )
+        return {token: OpenSession(token_id, sorted(ids)) for token, token_id, ids in rows}
+
+    async def _fetch(self, query: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The query's rows; a second attempt is made on a new connection."""
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT):
+                try:
+                    return await self._fetch_once(query, parameters)
+                except psycopg.OperationalError:
+                    await self._drop_idle()  # what broke this one has broken the others, too
+                    return await self._fetch_once(query, parameters)
+        except (psycopg.Error, TimeoutError) as error:
+            await self._drop_idle()
+            raise UnavailableError(str(error).strip() or type(error).__name__) from error
+
+    async def _fetch_once(
+        self, query: LiteralString, parameters: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        async with self._connection() as connection:
+            cursor = await connection.execute(query, parameters)
+            return await cursor.fetchall()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        connection = self._idle.pop() if self._idle else await self._connect()
+        try:
+            yield connection
+        except BaseException:
+            await connection.close()
+            raise
+        self._idle.append(connection)
+
+    async def _connect(self) -> Connection:
+        return await AsyncConnection.connect(self._conninfo, autocommit=True)
+
+    async def _drop_idle(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()
+
+    # Notifications ---------------------------------------------------------------------------
+
+    async def listen(
+        self, hear: Callable[[str, str], None], report: Callable[[bool], None]
+    ) -> None:
+        """Hand on notifications for ever; `report` is told when listening begins and ends.
+
+        A connection of its own, since asking while `notifies()` runs would hang. It is asked when
+        it has been silent, since a frozen server does not say goodbye.
+        """
+        backoff = Backoff()
+        while True:
+            try:
+                async with await self._connect() as connection:
+                    for channel in CHANNELS:
+                        await connection.execute(
+                            sql.SQL("listen {}").format(sql.Identifier(channel))
+                        )
+                    backoff.reset()
+                    report(True)
+                    while True:
+                        async for notification in connection.notifies(timeout=LISTEN_TIMEOUT):
+                            hear(notification.channel, notification.payload)
+                        async with asyncio.timeout(LISTEN_TIMEOUT):
+                            await connection.execute("select 1")
+            except (psycopg.Error, TimeoutError) as error:
+                report(False)
+                log.debug("listener lost", reason=str(error).strip())
+            await asyncio.sleep(backoff.delay())

@@ -1,0 +1,186 @@
+"""The doors: one port for page, socket, health and metrics; and one for metrics alone."""
+
+import ipaddress
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from glue import wire
+from glue.relay import page
+from glue.relay.hub import Hub
+from glue.relay.metrics import Metrics
+from glue.relay.session import Session
+from glue.settings import Address
+
+MAX_CLIENTS = 1000
+"""Sockets that are open at the same time; further ones are answered with 503."""
+MAX_FRAME = 64 * 1024
+"""Bytes of a message at which the connection is cut without a word; see session.MAX_MESSAGE."""
+LIMITS: dict[str, Any] = {
+    "compression": None,  # costs as much again as all the rest of a delivery
+    "server_header": None,
+    "open_timeout": 30,  # the whole page has to go through a slow line in that time
+    "ping_interval": 10,
+    "ping_timeout": 20,
+    "close_timeout": 5,
+    "max_size": MAX_FRAME,
+    "max_queue": 4,
+    "write_limit": (32 * 1024, 0),  # a response counts as sent when none of it is left here
+}
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+
+
+class Door:
+    """The page, `/ws`, `/healthz`, and `/metrics` for this machine."""
+
+    def __init__(
+        self, hub: Hub, metrics: Metrics, directory: Path, allowed_origins: Sequence[str]
+    ) -> None:
+        self._hub = hub
+        self._metrics = metrics
+        self._files = page.load(directory)
+        self._allowed_origins = frozenset(origin.rstrip("/") for origin in allowed_origins)
+        self._open = 0
+
+    @property
+    def has_page(self) -> bool:
+        """Whether the page was built."""
+        return len(self._files) > 1
+
+    async def open(self, address: Address) -> Server:
+        """Begin to serve; OSError when the address cannot be had."""
+        return await serve(
+            self._talk,
+            address.host,
+            address.port,
+            process_request=self._answer,
+            subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
+            **LIMITS,
+        )
+
+    async def _talk(self, connection: ServerConnection) -> None:
+        self._open += 1
+        try:
+            await Session(connection, self._hub, self._metrics).run()
+        finally:
+            self._open -= 1
+
+    def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer over HTTP; None lets the socket's handshake go on."""
+        path = request.path.partition("?")[0]
+        if path == "/ws":
+            return self._refuse_socket(request)
+        return _refuse_method(request) or self._serve(path, connection, request)
+
+    def _serve(self, path: str, connection: ServerConnection, request: Request) -> Response:
+        if path == "/healthz":
+            return _health(self._hub, request)
+        if path == "/metrics":
+            if not is_local(connection, request):
+                return _plain(HTTPStatus.FORBIDDEN, "Metrics are for this machine only.", request)
+            return _metrics(self._metrics, request)
+        if file := self._files.get(path):
+            return _respond(file.status, file.headers, file.body, request)
+        return _plain(HTTPStatus.NOT_FOUND, "There is nothing here.", request)
+
+    def _refuse_socket(self, request: Request) -> Response | None:
+        if not self._is_allowed_origin(request.headers):
+            return _plain(
+                HTTPStatus.FORBIDDEN,
+                "This origin is not allowed; the relay's --allow-origin adds one.",
+                request,
+            )
+        if self._open >= MAX_CLIENTS:
+            return _plain(HTTPStatus.SERVICE_UNAVAILABLE, "Too many clients.", request)
+        return None
+
+    def _is_allowed_origin(self, headers: Headers) -> bool:
+        """A browser names the page's origin: ours, or an allowed one. Others name none."""
+        origins = headers.get_all("Origin")
+        if not origins:
+            return True
+        if len(origins) > 1:
+            return False
+        if origins[0] in self._allowed_origins:
+            return True
+        host = urlsplit(origins[0]).netloc
+        return host != "" and [host] == headers.get_all("Host")
+
+
+class MetricsDoor:
+    """`/metrics` and `/healthz` at an address of their own, for whoever can reach it."""
+
+    def __init__(self, hub: Hub, metrics: Metrics) -> None:
+        self._hub = hub
+        self._metrics = metrics
+
+    async def open(self, address: Address) -> Server:
+        """Begin to serve; OSError when the address cannot be had."""
+        return await serve(
+            _hang_up, address.host, address.port, process_request=self._answer, **LIMITS
+        )
+
+    def _answer(self, _connection: ServerConnection, request: Request) -> Response:
+        path = request.path.partition("?")[0]
+        if refusal := _refuse_method(request):
+            return refusal
+        if path == "/healthz":
+            return _health(self._hub, request)
+        if path == "/metrics":
+            return _metrics(self._metrics, request)
+        return _plain(HTTPStatus.NOT_FOUND, "There is nothing here.", request)
+
+
+async def _hang_up(_connection: ServerConnection) -> None:
+    """No request gets as far as a socket."""
+
+
+def is_local(connection: ServerConnection, request: Request) -> bool:
+    """Whether a request comes from this machine, and not through a proxy on it."""
+    if any(name in request.headers for name in FORWARDED):
+        return False
+    return ipaddress.ip_address(connection.remote_address[0].partition("%")[0]).is_loopback
+
+
+def _refuse_method(request: Request) -> Response | None:
+    if request.method in ("GET", "HEAD"):
+        return None
+    response = _plain(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are answered.", request)
+    response.headers["Allow"] = "GET, HEAD"
+    return response
+
+
+def _health(hub: Hub, request: Request) -> Response:
+    health = {"database": hub.database_ok, "listener": hub.is_listening, "clients": len(hub)}
+    is_well = hub.database_ok and hub.is_listening
+    status = HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    return _respond(status, headers, msgspec.json.encode(health) + b"\n", request)
+
+
+def _metrics(metrics: Metrics, request: Request) -> Response:
+    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+    return _respond(HTTPStatus.OK, headers, metrics.text(), request)
+
+
+def _plain(status: HTTPStatus, text: str, request: Request) -> Response:
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
+    return _respond(status, headers, f"{text}\n".encode(), request)
+
+
+def _respond(
+    status: HTTPStatus, headers: dict[str, str], body: bytes, request: Request
+) -> Response:
+    """A whole response; HEAD gets the same without its body."""
+    everything = Headers(
+        headers | page.SECURITY_HEADERS | {"Content-Length": str(len(body)), "Connection": "close"}
+    )
+    return Response(status, status.phrase, everything, b"" if request.method == "HEAD" else body)

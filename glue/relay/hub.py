@@ -1,0 +1,278 @@
+"""The hub: reads what changes, once for all clients, and hands it to those who watch."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from glue import logs
+from glue.relay.database import Backoff, Change, Database, Mark, UnavailableError
+from glue.relay.frames import frames, snapshot_marks
+from glue.relay.metrics import Metrics
+from glue.relay.session import Refusal, Session
+
+PRICE_INTERVAL = 0.05
+"""Seconds from one read of all that is watched to the next at least, and half of the time free."""
+POLL_INTERVAL = 1.0
+"""Seconds after which all that is watched is read although no notification came."""
+TOKEN_INTERVAL = 0.5
+"""Seconds from one check of all tokens to the next; a notification brings it forward."""
+STALE_AFTER = 5.0
+"""Seconds without an answer after which the database counts as lost."""
+
+log = logs.get("relay")
+
+
+class Hub:
+    """Who watches what, how much of it the relay has sent out, and the tasks that read on."""
+
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._sessions: set[Session] = set()
+        self._watchers: dict[int, set[Session]] = {}
+        self._held: dict[int, Mark] = {}
+        """What was sent out of each watched account, from its first snapshot on."""
+        self._changed: set[int] = set()
+        """Accounts that a notification named and that have not been read since."""
+        self._account_hint = asyncio.Event()
+        self._price_hint = asyncio.Event()
+        self._token_hint = asyncio.Event()
+        self._is_listening = False
+        self._has_answered = False
+        self._answered_at = 0.0
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether notifications are heard."""
+        return self._is_listening
+
+    @property
+    def database_ok(self) -> bool:
+        """Whether the database answers the hub's reads."""
+        return self._has_answered and _now() - self._answered_at < STALE_AFTER
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    async def run(self) -> None:
+        """Listen first, then read, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._database.listen(self._hear, self._report_listening))
+            tasks.create_task(self._read_changed_accounts())
+            tasks.create_task(self._read_all())
+            tasks.create_task(self._check_tokens())
+
+    # Clients ---------------------------------------------------------------------------------
+
+    async def join(self, session: Session) -> None:
+        """Let a session in, if its token opens what it asks for; Refusal otherwise."""
+        try:
+            async with self._database.joining:
+                opened = await self._database.open_sessions([session.token])
+        except UnavailableError as error:
+            raise Refusal.unavailable() from error
+        if session.token not in opened:
+            raise Refusal.bad_token()
+        session.account_ids = session.choose(opened[session.token].account_ids)
+        self._sessions.add(session)
+        self._watch(session, session.account_ids)
+
+    def leave(self, session: Session) -> None:
+        """Forget a session, and the accounts that nobody else watches."""
+        self._sessions.discard(session)
+        self._unwatch(session, session.account_ids)
+
+    async def snapshot(self, session: Session) -> str:
+        """All that a session watches, as a JSON text; what changes from now on is in its outbox.
+
+        Raises UnavailableError; the snapshot is then wanted still.
+        """
+        outbox = session.outbox
+        try:
+            async with self._database.joining:
+                outbox.begin_snapshot()
+                text = await self._database.snapshot(session.account_ids)
+        except UnavailableError as error:
+            outbox.wants_snapshot = True
+            self._report_reading(False, str(error))
+            raise
+        marks = snapshot_marks(text)
+        outbox.end_snapshot(marks)
+        for account_id, mark in marks.items():
+            if account_id in self._watchers:
+                self._held.setdefault(account_id, mark)
+        self._price_hint.set()  # hints about accounts that were not held yet went by
+        return text
+
+    def event_seqs(self, account_ids: Iterable[int]) -> dict[str, int]:
+        """The number of the last event sent out of each account, as far as it is known."""
+        return {
+            str(account_id): self._held[account_id].event_seq
+            for account_id in account_ids
+            if account_id in self._held
+        }
+
+    def _watch(self, session: Session, account_ids: Iterable[int]) -> None:
+        for account_id in account_ids:
+            self._watchers.setdefault(account_id, set()).add(session)
+        self._count()
+
+    def _unwatch(self, session: Session, account_ids: Iterable[int]) -> None:
+        for account_id in account_ids:
+            watchers = self._watchers.get(account_id, set())
+            watchers.discard(session)
+            if not watchers:
+                self._watchers.pop(account_id, None)
+                self._held.pop(account_id, None)
+        self._count()
+
+    def _count(self) -> None:
+        self._metrics.clients.set(len(self._sessions))
+        self._metrics.accounts.set(len(self._watchers))
+
+    # What changes ----------------------------------------------------------------------------
+
+    def _hear(self, channel: str, payload: str) -> None:
+        """Take a notification as a hint of what to read; anybody may have sent it."""
+        if channel == "tidemark_prices":
+            self._price_hint.set()
+        elif channel == "tidemark_tokens":
+            self._token_hint.set()
+        elif payload.isdecimal() and int(payload) in self._watchers:
+            self._changed.add(int(payload))
+            self._account_hint.set()
+
+    async def _read_changed_accounts(self) -> None:
+        """Read at once what a trade or an entry has changed."""
+        while True:
+            await self._account_hint.wait()
+            self._account_hint.clear()
+            named, self._changed = self._changed, set()
+            try:
+                await self._read("accounts", named)
+            except UnavailableError:
+                self._price_hint.set()  # the other task tries until it succeeds
+
+    async def _read_all(self) -> None:
+        """Read all that is watched when prices have moved, and every second in any case."""
+        backoff = Backoff()
+        while True:
+            self._price_hint.clear()
+            began = _now()
+            try:
+                await self._read("prices", tuple(self._held))
+            except UnavailableError:
+                await asyncio.sleep(backoff.delay())
+                continue
+            backoff.reset()
+            took = _now() - began
+            await asyncio.sleep(max(PRICE_INTERVAL - took, took))
+            await _wait(self._price_hint, POLL_INTERVAL)
+
+    async def _read(self, lane: str, account_ids: Iterable[int]) -> None:
+        """Read these accounts, as far as they are held, and send out what is new."""
+        held = {
+            account_id: self._held[account_id]
+            for account_id in account_ids
+            if account_id in self._held
+        }
+        try:
+            with self._metrics.read_seconds.labels(lane).time():
+                changes = await self._database.changes(held)
+        except UnavailableError as error:
+            self._report_reading(False, str(error))
+            raise
+        for change in changes:
+            self._send_out(change, held[change.account_id])
+        self._report_reading(True)
+
+    def _send_out(self, change: Change, asked_from: Mark) -> None:
+        """Hand a change to those who watch the account, unless another read was quicker."""
+        held = self._held.get(change.account_id)
+        if held is None:
+            return
+        if change.version < asked_from.version:
+            self._start_anew(change)
+            return
+        if change.version <= held.version:
+            return
+        self._held[change.account_id] = Mark(change.version, change.event_seq)
+        watchers = self._watchers[change.account_id]
+        for frame in frames(change, held, self._metrics):
+            for session in watchers:
+                session.outbox.offer(frame)
+
+    def _start_anew(self, change: Change) -> None:
+        """The database was set back, by a crash or a restore: what the pages hold is not true."""
+        log.warning("the database was set back", account_id=change.account_id)
+        self._held[change.account_id] = Mark(change.version, change.event_seq)
+        for session in self._watchers[change.account_id]:
+            session.refuse(Refusal.set_back())
+
+    # Tokens ----------------------------------------------------------------------------------
+
+    async def _check_tokens(self) -> None:
+        """Send away whose token was revoked or expired; give who may see all what is new."""
+        while True:
+            await _wait(self._token_hint, TOKEN_INTERVAL)
+            self._token_hint.clear()
+            sessions = tuple(self._sessions)
+            if not sessions:
+                continue
+            try:
+                opened = await self._database.open_sessions({s.token for s in sessions})
+            except UnavailableError:
+                continue  # the reads find out whether it is lost
+            for session in sessions:
+                if session.token not in opened:
+                    session.refuse(Refusal.bad_token())
+                elif session in self._sessions:
+                    self._choose_again(session, opened[session.token].account_ids)
+
+    def _choose_again(self, session: Session, allowed: Sequence[int]) -> None:
+        """A token that opens all accounts opens also those that came later."""
+        if session.wants is not None or session.account_ids == allowed:
+            return
+        before, session.account_ids = session.account_ids, list(allowed)
+        self._watch(session, allowed)
+        self._unwatch(session, set(before) - set(allowed))
+        session.outbox.want_snapshot("accounts")
+
+    # State of the database -------------------------------------------------------------------
+
+    def _report_listening(self, is_listening: bool) -> None:
+        if is_listening != self._is_listening:
+            (log.info if is_listening else log.warning)(
+                "listening" if is_listening else "notifications lost, polling"
+            )
+        self._is_listening = is_listening
+        self._metrics.listener_up.set(is_listening)
+        # Whatever happened in between went unheard.
+        self._price_hint.set()
+        self._token_hint.set()
+
+    def _report_reading(self, has_answered: bool, reason: str = "") -> None:
+        if has_answered:
+            self._answered_at = _now()
+        if has_answered == self._has_answered:
+            return
+        self._has_answered = has_answered
+        self._metrics.database_up.set(has_answered)
+        if has_answered:
+            log.info("the database answers")
+        else:
+            log.warning("database lost, trying again", reason=reason)
+        for session in self._sessions:
+            session.outbox.want_heartbeat()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, so long at most."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
