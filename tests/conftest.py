@@ -86,7 +86,7 @@ def database(admin: Connection, server: str, template: str) -> Iterator[Database
     """A migrated database of the test's own."""
     name = f"tidemark_test_{os.getpid()}_{next(numbers)}"
     admin.execute(
-        sql.SQL("create database {} template {}").format(
+        sql.SQL("create database {} template {} strategy file_copy").format(
             sql.Identifier(name), sql.Identifier(template)
         )
     )

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from glue.local.server import EmbeddedServer
 from glue.settings import Settings
@@ -43,6 +44,18 @@ def docker_server(options: Mapping[str, str]) -> Iterator[str]:
     container = PostgresContainer(IMAGE, driver=None).with_command(["postgres", *arguments])
     with container as running:
         yield running.get_connection_url()
+
+
+def roomy_memory(otherwise: Path) -> Path:
+    """Where a server's data goes: into memory where there is enough, since it lasts a session."""
+    memory = Path("/dev/shm")
+    is_fit = (
+        memory.is_dir()
+        and os.access(memory, os.W_OK)
+        and not os.statvfs(memory).f_flag & os.ST_NOEXEC
+        and shutil.disk_usage(memory).free > 1_000_000_000
+    )
+    return memory if is_fit else otherwise
 
 
 @contextlib.contextmanager

@@ -23,22 +23,11 @@ from glue import settings
 from glue.errors import ServerError
 from glue.local import mirror, packages, places, postmaster
 from glue.local.server import EmbeddedServer
+from tests.servers import roomy_memory
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 IS_ROOT = os.geteuid() == 0
-
-
-def roomy_memory() -> Path:
-    """Where the data directories go: into memory where there is enough, as they are many."""
-    memory = Path("/dev/shm")
-    if memory.is_dir() and shutil.disk_usage(memory).free > 1_000_000_000:
-        noexec = os.statvfs(memory).f_flag & os.ST_NOEXEC
-        if os.access(memory, os.W_OK) and not noexec:
-            return memory
-    return Path("/tmp")
-
-
-BASE = roomy_memory()
+BASE = roomy_memory(Path("/tmp"))
 
 
 def until(condition: Callable[[], bool], patience: float = 20) -> None:
