@@ -6,8 +6,12 @@ grant usage on schema api to
     tidemark_trading, tidemark_ingest, tidemark_relay, tidemark_reconcile, tidemark_readonly;
 
 comment on schema api is
-    'The public interface of Tidemark: views to read, functions to write. \df api.* and \dd api.* explain it.';
-comment on schema market is 'Instruments, ticks, quotes and conversion rates. Private: read and write through api.';
-comment on schema ledger is 'Accounts, entries, fills and positions. Private: read and write through api.';
+    'The public interface of Tidemark: views to read, functions to write. '
+    '\df api.* and \dd api.* explain it.';
+comment on schema market is
+    'Instruments, ticks, quotes and conversion rates. Private: read and write through api.';
+comment on schema ledger is
+    'Accounts, entries, fills and positions. Private: read and write through api.';
 comment on schema equity is 'The current valuation of every account. Private: read through api.';
-comment on schema relay is 'What the dashboard''s relay needs. Private: read and write through api.';
+comment on schema relay is
+    'What the dashboard''s relay needs. Private: read and write through api.';

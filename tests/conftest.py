@@ -1,6 +1,7 @@
 """One migrated template database a session, one clone of it a test, on a real server.
 
-The server is, in this order: TIDEMARK_TEST_DSN, a Docker engine through testcontainers, the embedded one.
+The server is, in this order: TIDEMARK_TEST_DSN, a Docker engine through testcontainers, the
+embedded one.
 """
 
 import itertools

@@ -35,8 +35,13 @@ create table market.ticks (
     constraint bid_not_above_ask check (bid <= ask and ask < 'Infinity'),
     constraint price_has_declared_digits check (min_scale(bid) <= 10 and min_scale(ask) <= 10)
 );
-select public.create_hypertable('market.ticks', public.by_range('event_at', interval '1 day'), create_default_indexes => false);
-create index ticks_instrument_event_idx on market.ticks (instrument_id, event_at desc, tick_id desc);
+select public.create_hypertable(
+    'market.ticks',
+    public.by_range('event_at', interval '1 day'),
+    create_default_indexes => false
+);
+create index ticks_instrument_event_idx
+    on market.ticks (instrument_id, event_at desc, tick_id desc);
 
 create table market.rejected_ticks (
     rejected_tick_id bigint generated always as identity,
@@ -60,7 +65,9 @@ create table market.quotes (
     tick_id bigint,
     constraint quotes_pkey primary key (instrument_id),
     constraint quotes_instrument_fkey foreign key (instrument_id) references market.instruments,
-    constraint quote_is_whole_or_absent check (num_nulls(bid, ask, event_at, received_at, tick_id) in (0, 5))
+    constraint quote_is_whole_or_absent check (
+        num_nulls(bid, ask, event_at, received_at, tick_id) in (0, 5)
+    )
 ) with (fillfactor = 50);
 
 create table market.conversion_rates (
@@ -72,9 +79,13 @@ create table market.conversion_rates (
     second_is_inverse boolean,
     rate numeric,
     constraint conversion_rates_pkey primary key (from_currency, to_currency),
-    constraint conversion_rates_first_fkey foreign key (first_instrument_id) references market.instruments,
-    constraint conversion_rates_second_fkey foreign key (second_instrument_id) references market.instruments,
-    constraint first_leg_comes_first check (first_instrument_id is not null or second_instrument_id is null),
+    constraint conversion_rates_first_fkey
+        foreign key (first_instrument_id) references market.instruments,
+    constraint conversion_rates_second_fkey
+        foreign key (second_instrument_id) references market.instruments,
+    constraint first_leg_comes_first check (
+        first_instrument_id is not null or second_instrument_id is null
+    ),
     constraint leg_has_direction check (
         num_nulls(first_instrument_id, first_is_inverse) in (0, 2)
         and num_nulls(second_instrument_id, second_is_inverse) in (0, 2)

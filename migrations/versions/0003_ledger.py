@@ -26,7 +26,9 @@ create table ledger.accounts (
     constraint currency_is_code check (currency ~ '^[A-Z][A-Z0-9]{2,11}$'),
     constraint position_mode_is_known check (position_mode in ('netting', 'hedging')),
     constraint broker_account_has_broker check (broker is not null or broker_account_id is null),
-    constraint conversion_markup_is_fraction check (conversion_markup >= 0 and conversion_markup < 1),
+    constraint conversion_markup_is_fraction check (
+        conversion_markup >= 0 and conversion_markup < 1
+    ),
     constraint money_scale_is_usual check (money_scale between 0 and 8)
 ) with (fillfactor = 70);
 
@@ -40,7 +42,12 @@ create table ledger.positions (
     constraint positions_account_fkey foreign key (account_id) references ledger.accounts,
     constraint positions_instrument_fkey foreign key (instrument_id) references market.instruments,
     constraint position_side_fits_quantity check (
-        case position_side when 'net' then quantity <> 0 when 'long' then quantity > 0 when 'short' then quantity < 0 else false end
+        case position_side
+            when 'net' then quantity <> 0
+            when 'long' then quantity > 0
+            when 'short' then quantity < 0
+            else false
+        end
     )
 ) with (fillfactor = 70);
 create index positions_instrument_idx on ledger.positions (instrument_id, account_id);
@@ -96,11 +103,19 @@ create table ledger.entries (
     constraint entries_account_fkey foreign key (account_id) references ledger.accounts,
     constraint entries_fill_fkey foreign key (fill_id) references ledger.fills,
     constraint kind_is_known check (
-        kind in ('deposit', 'withdrawal', 'realized_pnl', 'commission', 'financing', 'dividend', 'credit', 'adjustment')
+        kind in (
+            'deposit', 'withdrawal', 'realized_pnl', 'commission',
+            'financing', 'dividend', 'credit', 'adjustment'
+        )
     ),
     constraint amount_is_finite check (amount not in (0, 'NaN', 'Infinity', '-Infinity')),
     constraint sign_fits_kind check (
-        case kind when 'deposit' then amount > 0 when 'withdrawal' then amount < 0 when 'commission' then amount < 0 else true end
+        case kind
+            when 'deposit' then amount > 0
+            when 'withdrawal' then amount < 0
+            when 'commission' then amount < 0
+            else true
+        end
     )
 );
 create index entries_account_idx on ledger.entries (account_id, entry_id);

@@ -2,11 +2,15 @@
 -- why these functions pin no search_path: pinned, they could not be inlined into a statement.
 
 -- Divides and rounds once, half away from zero; numeric division followed by round() rounds twice.
-create or replace function market.round_div(p_numerator numeric, p_denominator numeric, p_scale int) returns numeric
+create or replace function market.round_div(
+    p_numerator numeric, p_denominator numeric, p_scale int
+) returns numeric
 language sql immutable strict parallel safe
 return sign(p_numerator) * sign(p_denominator) * round(
-    div(2 * abs(p_numerator) * ('1e' || p_scale)::numeric + abs(p_denominator), 2 * abs(p_denominator))
-        * ('1e-' || p_scale)::numeric,
+    div(
+        2 * abs(p_numerator) * ('1e' || p_scale)::numeric + abs(p_denominator),
+        2 * abs(p_denominator)
+    ) * ('1e-' || p_scale)::numeric,
     p_scale
 );
 

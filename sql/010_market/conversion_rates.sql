@@ -1,9 +1,13 @@
 -- How one currency becomes another: through one instrument, direct or inverse, or through two that
 -- share a pivot. Each pair of currencies has one path in force and the rate that its quotes give.
 
--- The rate of a path from the mids of its legs (null where a leg has no quote), rounded once to 12 decimals.
+-- The rate of a path from the mids of its legs (null where a leg has no quote), rounded once to
+-- 12 decimals.
 create or replace function market.path_rate(
-    p_first_mid numeric, p_first_is_inverse boolean, p_second_mid numeric, p_second_is_inverse boolean
+    p_first_mid numeric,
+    p_first_is_inverse boolean,
+    p_second_mid numeric,
+    p_second_is_inverse boolean
 ) returns numeric
 language sql immutable parallel safe
 return case
@@ -11,18 +15,21 @@ return case
     when p_second_is_inverse is null then case when p_first_is_inverse
         then market.round_div(1, p_first_mid, 12) else round(p_first_mid, 12) end
     else market.round_div(
-        case when p_first_is_inverse then 1 else p_first_mid end * case when p_second_is_inverse then 1 else p_second_mid end,
-        case when p_first_is_inverse then p_first_mid else 1 end * case when p_second_is_inverse then p_second_mid else 1 end,
+        case when p_first_is_inverse then 1 else p_first_mid end
+            * case when p_second_is_inverse then 1 else p_second_mid end,
+        case when p_first_is_inverse then p_first_mid else 1 end
+            * case when p_second_is_inverse then p_second_mid else 1 end,
         12
     )
 end;
 
 comment on function market.path_rate is
-    'Conversion rate of a path: mids of direct legs over mids of inverse legs, at 12 decimals; 1 without legs.';
+    'Conversion rate of a path: mids of direct legs over mids of inverse legs, at 12 decimals; '
+    '1 without legs.';
 
 grant execute on function market.path_rate to public;
 
--- Every pair with the rate that its path has by the quotes as they are now: what the stored rate must equal.
+-- Every pair with the rate that its path has by the quotes of now: what the stored rate must equal.
 create or replace view market.computed_conversion_rates as
 select
     c.from_currency,
@@ -41,9 +48,10 @@ left join market.quotes second on second.instrument_id = c.second_instrument_id;
 comment on view market.computed_conversion_rates is
     'Stored conversion rates beside the ones that the current quotes give.';
 
--- Chooses the path of every pair anew: paths with all legs quoted first, then the shortest, then direct
--- before inverse, then the pivot USD, EUR or the first by name. Called when an instrument comes, or gets
--- its first quote. Locks: market.conversion_rates; the caller holds the lock of tick statements.
+-- Chooses the path of every pair anew: paths with all legs quoted first, then the shortest, then
+-- direct before inverse, then the pivot USD, EUR or the first by name. Called when an instrument
+-- comes, or gets its first quote.
+-- Locks: market.conversion_rates; the caller holds the lock of tick statements.
 create or replace function market.choose_conversion_paths() returns void
 language sql
 set search_path = pg_catalog, pg_temp
@@ -60,15 +68,18 @@ as $$
         select distinct quote_currency as from_currency from market.instruments
     ),
     paths as (
-        select from_currency, from_currency as to_currency, null::bigint as first_instrument_id, null::boolean as first_is_inverse,
+        select from_currency, from_currency as to_currency,
+               null::bigint as first_instrument_id, null::boolean as first_is_inverse,
                null::bigint as second_instrument_id, null::boolean as second_is_inverse,
                true as is_quoted, 0 as length, null as pivot
         from wanted
         union all
-        select l.from_currency, l.to_currency, l.instrument_id, l.is_inverse, null, null, l.is_quoted, 1, null
+        select l.from_currency, l.to_currency, l.instrument_id, l.is_inverse, null, null,
+               l.is_quoted, 1, null
         from legs l join wanted using (from_currency)
         union all
-        select a.from_currency, b.to_currency, a.instrument_id, a.is_inverse, b.instrument_id, b.is_inverse,
+        select a.from_currency, b.to_currency,
+               a.instrument_id, a.is_inverse, b.instrument_id, b.is_inverse,
                a.is_quoted and b.is_quoted, 2, a.to_currency
         from legs a join wanted using (from_currency)
         join legs b on b.from_currency = a.to_currency and b.to_currency <> a.from_currency
@@ -81,26 +92,37 @@ as $$
                  first_is_inverse, second_is_inverse, first_instrument_id, second_instrument_id
     )
     insert into market.conversion_rates as c (
-        from_currency, to_currency, first_instrument_id, first_is_inverse, second_instrument_id, second_is_inverse, rate
+        from_currency, to_currency,
+        first_instrument_id, first_is_inverse, second_instrument_id, second_is_inverse, rate
     )
     select
-        n.from_currency, n.to_currency, n.first_instrument_id, n.first_is_inverse, n.second_instrument_id, n.second_is_inverse,
-        market.path_rate(market.mid(f.bid, f.ask), n.first_is_inverse, market.mid(s.bid, s.ask), n.second_is_inverse)
+        n.from_currency, n.to_currency,
+        n.first_instrument_id, n.first_is_inverse, n.second_instrument_id, n.second_is_inverse,
+        market.path_rate(
+            market.mid(f.bid, f.ask), n.first_is_inverse,
+            market.mid(s.bid, s.ask), n.second_is_inverse
+        )
     from chosen n
     left join market.quotes f on f.instrument_id = n.first_instrument_id
     left join market.quotes s on s.instrument_id = n.second_instrument_id
     order by n.from_currency, n.to_currency
     on conflict (from_currency, to_currency) do update
-    set first_instrument_id = excluded.first_instrument_id, first_is_inverse = excluded.first_is_inverse,
-        second_instrument_id = excluded.second_instrument_id, second_is_inverse = excluded.second_is_inverse,
+    set first_instrument_id = excluded.first_instrument_id,
+        first_is_inverse = excluded.first_is_inverse,
+        second_instrument_id = excluded.second_instrument_id,
+        second_is_inverse = excluded.second_is_inverse,
         rate = excluded.rate
-    where (c.first_instrument_id, c.second_instrument_id, c.first_is_inverse, c.second_is_inverse, c.rate)
-        is distinct from (excluded.first_instrument_id, excluded.second_instrument_id,
-                          excluded.first_is_inverse, excluded.second_is_inverse, excluded.rate);
+    where (c.first_instrument_id, c.first_is_inverse,
+           c.second_instrument_id, c.second_is_inverse, c.rate)
+        is distinct from (excluded.first_instrument_id, excluded.first_is_inverse,
+                          excluded.second_instrument_id, excluded.second_is_inverse, excluded.rate);
 $$;
 
 comment on function market.choose_conversion_paths is
-    'Chooses the conversion path of every pair of currencies from the instruments and quotes that there are.';
+    'Chooses the conversion path of every pair of currencies from the instruments and quotes that '
+    'there are.';
 comment on table market.conversion_rates is
-    'For each pair of currencies the path in force (one instrument, or two through a pivot) and its rate at mid; rate is null while a leg has no quote.';
-comment on column market.conversion_rates.rate is 'Units of to_currency for one of from_currency, at 12 decimals.';
+    'For each pair of currencies the path in force (one instrument, or two through a pivot) '
+    'and its rate at mid; rate is null while a leg has no quote.';
+comment on column market.conversion_rates.rate is
+    'Units of to_currency for one of from_currency, at 12 decimals.';

@@ -1,5 +1,6 @@
--- Moves a partition on from exactly where it stands. A cluster that was not seen before starts where the caller says.
--- Locks: the partition's row, so that a second feeder of the same partition waits and is then refused.
+-- Moves a partition on from exactly where it stands. A cluster that was not seen before starts
+-- where the caller says.
+-- Locks: the partition's row: a second feeder of the same partition waits and is then refused.
 -- Raises: TM201.
 create or replace function market.move_offset(
     p_cluster text, p_topic text, p_partition int, p_first_offset bigint, p_next_offset bigint
@@ -16,18 +17,22 @@ begin
 
     update market.ingest_offsets
     set next_offset = p_next_offset, updated_at = now()
-    where cluster_id = p_cluster and topic = p_topic and partition = p_partition and next_offset = p_first_offset;
+    where cluster_id = p_cluster and topic = p_topic and partition = p_partition
+      and next_offset = p_first_offset;
     if not found then
         select next_offset into v_stored
         from market.ingest_offsets
         where cluster_id = p_cluster and topic = p_topic and partition = p_partition;
         raise exception 'batch does not follow the stored offset'
             using errcode = 'TM201',
-                  detail = format('cluster: %s, topic: %s, partition: %s, stored: %s, first of the batch: %s',
-                                  p_cluster, p_topic, p_partition, v_stored, p_first_offset),
-                  hint = 'Read the topic again from the stored offset; api.ingest_offsets shows it.';
+                  detail = format(
+                      'cluster: %s, topic: %s, partition: %s, stored: %s, first of the batch: %s',
+                      p_cluster, p_topic, p_partition, v_stored, p_first_offset
+                  ),
+                  hint = 'Read the topic again from the stored offset (api.ingest_offsets).';
     end if;
 end
 $$;
 
-comment on function market.move_offset is 'Moves the stored offset of a topic partition from the first to the next, or raises.';
+comment on function market.move_offset is
+    'Moves the stored offset of a topic partition from the first to the next, or raises.';

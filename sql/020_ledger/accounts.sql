@@ -1,5 +1,5 @@
--- Takes the account's lock and returns its row. Whoever books holds it to commit, so that entries and
--- fills of an account are numbered in the order of their commits.
+-- Takes the account's lock and returns its row. Whoever books holds it to commit, so that entries
+-- and fills of an account are numbered in the order of their commits.
 -- Raises: TM101.
 create or replace function ledger.lock_account(p_account_id bigint) returns ledger.accounts
 language plpgsql
@@ -18,7 +18,8 @@ begin
 end
 $$;
 
-comment on function ledger.lock_account is 'Locks one account to the end of the transaction and returns it.';
+comment on function ledger.lock_account is
+    'Locks one account to the end of the transaction and returns it.';
 
 -- Raises: TM102.
 create or replace function ledger.refuse_closed(p_account ledger.accounts) returns void
@@ -29,7 +30,9 @@ begin
     if p_account.closed_at is not null then
         raise exception 'account is closed'
             using errcode = 'TM102',
-                  detail = format('account_id: %s, closed at %s', p_account.account_id, p_account.closed_at),
+                  detail = format(
+                      'account_id: %s, closed at %s', p_account.account_id, p_account.closed_at
+                  ),
                   hint = 'Book on an open account; api.accounts lists them.';
     end if;
 end
@@ -38,8 +41,12 @@ $$;
 comment on function ledger.refuse_closed is 'Raises an error for a closed account.';
 
 comment on table ledger.accounts is
-    'Trading accounts. The row is the account''s lock: who books, holds it to commit. balance and credit are the sums of the entries.';
-comment on column ledger.accounts.money_scale is 'Decimals of every amount in the account''s currency.';
+    'Trading accounts. The row is the account''s lock: who books, holds it to commit. '
+    'balance and credit are the sums of the entries.';
+comment on column ledger.accounts.money_scale is
+    'Decimals of every amount in the account''s currency.';
 comment on column ledger.accounts.conversion_markup is
-    'Fraction by which the broker worsens the rate of realized P&L: gain × (1 − x), loss × (1 + x).';
-comment on column ledger.accounts.last_event_seq is 'Number of the account''s last event; events are numbered without gaps.';
+    'Fraction by which the broker worsens the rate of realized P&L: '
+    'gain × (1 − x), loss × (1 + x).';
+comment on column ledger.accounts.last_event_seq is
+    'Number of the account''s last event; events are numbered without gaps.';

@@ -7,7 +7,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     raise exception 'booked rows are never changed or removed'
-        using errcode = 'TM140', detail = format('%s of %I.%I', lower(tg_op), tg_table_schema, tg_table_name),
+        using errcode = 'TM140',
+              detail = format('%s of %I.%I', lower(tg_op), tg_table_schema, tg_table_name),
               hint = 'Book a correction instead: an entry of kind adjustment, or an opposite fill.';
 end
 $$;
@@ -23,12 +24,17 @@ create or replace trigger entries_before_refuse_change
     for each statement execute function ledger.tg_refuse_change();
 
 comment on table ledger.entries is
-    'Cash movements in account currency, append-only; balance_after chains each to the one before. Credit moves credit, not balance.';
+    'Cash movements in account currency, append-only; balance_after chains each to the one before. '
+    'Credit moves credit, not balance.';
 comment on table ledger.fills is
-    'Executed trades, append-only, each with its change of quantity and cost and the position after it.';
+    'Executed trades, append-only, each with its change of quantity and cost '
+    'and the position after it.';
 comment on column ledger.fills.cost_change is
-    'Change of the position''s cost in quote currency: quantity × contract size × price when opening, the released share when closing.';
+    'Change of the position''s cost in quote currency: '
+    'quantity × contract size × price when opening, the released share when closing.';
 comment on column ledger.fills.conversion_rate is
-    'Quote to account currency at mid, in force when the fill was booked; null if there was no price yet.';
+    'Quote to account currency at mid, in force when the fill was booked; '
+    'null if there was no price yet.';
 comment on table ledger.positions is
-    'Open positions: signed quantity and cost in quote currency. Netting accounts have one a symbol (net), hedging accounts up to two (long, short).';
+    'Open positions: signed quantity and cost in quote currency. '
+    'Netting accounts have one a symbol (net), hedging accounts up to two (long, short).';

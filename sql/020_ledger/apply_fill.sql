@@ -30,4 +30,5 @@ end
 $$;
 
 comment on function ledger.apply_fill is
-    'Effect, change of cost and realized P&L (both in quote currency) of trading p_traded (signed) at p_unit_value a unit on a position.';
+    'Effect, change of cost and realized P&L (both in quote currency) of trading p_traded (signed) '
+    'at p_unit_value a unit on a position.';

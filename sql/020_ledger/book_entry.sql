@@ -21,11 +21,14 @@ as $$
         returning balance
     )
     insert into ledger.entries (
-        account_id, kind, amount, balance_after, event_at, external_id, note, fill_id, conversion_rate
+        account_id, kind, amount, balance_after, event_at, external_id, note,
+        fill_id, conversion_rate
     )
-    select p_account_id, p_kind, p_amount, balance, p_event_at, p_external_id, p_note, p_fill_id, p_conversion_rate
+    select p_account_id, p_kind, p_amount, balance, p_event_at, p_external_id, p_note,
+           p_fill_id, p_conversion_rate
     from account
     returning entry_id;
 $$;
 
-comment on function ledger.book_entry is 'Writes one entry and moves the balance (or, for kind credit, the credit) by it.';
+comment on function ledger.book_entry is
+    'Writes one entry and moves the balance (or, for kind credit, the credit) by it.';

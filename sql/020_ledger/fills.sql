@@ -2,7 +2,13 @@
 
 -- Raises: TM113 event time, TM130 fill not usable.
 create or replace function ledger.check_fill(
-    p_side text, p_quantity numeric, p_price numeric, p_commission numeric, p_effect text, p_event_at timestamptz, p_money_scale int
+    p_side text,
+    p_quantity numeric,
+    p_price numeric,
+    p_commission numeric,
+    p_effect text,
+    p_event_at timestamptz,
+    p_money_scale int
 ) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -10,14 +16,18 @@ as $$
 declare
     v_problem text := case
         when p_side is null or p_side not in ('buy', 'sell') then 'the side is buy or sell'
-        when p_quantity is null or not (p_quantity > 0 and p_quantity < 'Infinity') then 'the quantity is finite and positive'
+        when p_quantity is null or not (p_quantity > 0 and p_quantity < 'Infinity')
+            then 'the quantity is finite and positive'
         when min_scale(p_quantity) > 8 then 'the quantity has at most 8 decimals'
-        when p_price is null or not (p_price > 0 and p_price < 'Infinity') then 'the price is finite and positive'
+        when p_price is null or not (p_price > 0 and p_price < 'Infinity')
+            then 'the price is finite and positive'
         when min_scale(p_price) > 10 then 'the price has at most 10 decimals'
         when p_commission is null or not (p_commission >= 0 and p_commission < 'Infinity')
-            then 'the commission is finite and not negative (a rebate is an entry of kind adjustment)'
-        when min_scale(p_commission) > p_money_scale then format('the commission has at most %s decimals', p_money_scale)
-        when p_effect is null or p_effect not in ('auto', 'open', 'close') then 'the effect is auto, open or close'
+            then 'the commission is finite and not negative (a rebate is an adjustment entry)'
+        when min_scale(p_commission) > p_money_scale
+            then format('the commission has at most %s decimals', p_money_scale)
+        when p_effect is null or p_effect not in ('auto', 'open', 'close')
+            then 'the effect is auto, open or close'
     end;
 begin
     if v_problem is not null then
@@ -29,7 +39,8 @@ begin
     end if;
     if p_event_at is null or not isfinite(p_event_at) then
         raise exception 'event time is not usable'
-            using errcode = 'TM113', detail = format('event_at: %s', p_event_at), hint = 'It must be a finite instant.';
+            using errcode = 'TM113', detail = format('event_at: %s', p_event_at),
+                  hint = 'It must be a finite instant.';
     end if;
 end
 $$;
@@ -37,7 +48,9 @@ $$;
 comment on function ledger.check_fill is 'Raises an error for a fill that no account could take.';
 
 -- Raises: TM131.
-create or replace function ledger.position_side(p_position_mode text, p_side text, p_effect text) returns text
+create or replace function ledger.position_side(
+    p_position_mode text, p_side text, p_effect text
+) returns text
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -47,38 +60,50 @@ begin
     end if;
     if p_effect = 'auto' then
         raise exception 'a hedging account needs to know whether a fill opens or closes'
-            using errcode = 'TM131', detail = format('effect: %s', p_effect), hint = 'Pass p_effect => ''open'' or ''close''.';
+            using errcode = 'TM131', detail = format('effect: %s', p_effect),
+                  hint = 'Pass p_effect => ''open'' or ''close''.';
     end if;
     return case when (p_side = 'buy') = (p_effect = 'open') then 'long' else 'short' end;
 end
 $$;
 
 comment on function ledger.position_side is
-    'Which position a fill belongs to: the net one, or in a hedging account the long or short one that it opens or closes.';
+    'Which position a fill belongs to: the net one, or in a hedging account '
+    'the long or short one that it opens or closes.';
 
 -- Raises: TM131.
-create or replace function ledger.check_effect(p_effect text, p_quantity numeric, p_traded numeric) returns void
+create or replace function ledger.check_effect(
+    p_effect text, p_quantity numeric, p_traded numeric
+) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if p_effect = 'close' and not (sign(p_traded) = -sign(p_quantity) and abs(p_traded) <= abs(p_quantity)) then
+    if p_effect = 'close'
+        and not (sign(p_traded) = -sign(p_quantity) and abs(p_traded) <= abs(p_quantity)) then
         raise exception 'a close reduces an open position by at most its quantity'
-            using errcode = 'TM131', detail = format('position: %s, traded: %s', p_quantity, p_traded),
-                  hint = 'api.positions shows what is open; a fill that goes beyond it is two fills, close and open.';
+            using errcode = 'TM131',
+                  detail = format('position: %s, traded: %s', p_quantity, p_traded),
+                  hint = 'api.positions shows what is open; what goes beyond it is another fill.';
     elsif p_effect = 'open' and sign(p_traded) = -sign(p_quantity) then
         raise exception 'an open does not reduce a position'
-            using errcode = 'TM131', detail = format('position: %s, traded: %s', p_quantity, p_traded),
+            using errcode = 'TM131',
+                  detail = format('position: %s, traded: %s', p_quantity, p_traded),
                   hint = 'Pass p_effect => ''close'' or ''auto''.';
     end if;
 end
 $$;
 
-comment on function ledger.check_effect is 'Raises an error when a fill does not do to the position what it says.';
+comment on function ledger.check_effect is
+    'Raises an error when a fill does not do to the position what it says.';
 
 -- Flat positions have no row.
 create or replace function ledger.set_position(
-    p_account_id bigint, p_instrument_id bigint, p_position_side text, p_quantity numeric, p_cost numeric
+    p_account_id bigint,
+    p_instrument_id bigint,
+    p_position_side text,
+    p_quantity numeric,
+    p_cost numeric
 ) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -86,7 +111,8 @@ as $$
 begin
     if p_quantity = 0 then
         delete from ledger.positions
-        where account_id = p_account_id and instrument_id = p_instrument_id and position_side = p_position_side;
+        where account_id = p_account_id and instrument_id = p_instrument_id
+          and position_side = p_position_side;
         return;
     end if;
     insert into ledger.positions (account_id, instrument_id, position_side, quantity, cost)

@@ -3,12 +3,15 @@ create or replace view ledger.broken_invariants as
 with
 entry_chain as (
     select account_id, entry_id, balance_after,
-           coalesce(lag(balance_after) over account, 0) + case when kind = 'credit' then 0 else amount end as expected
+           coalesce(lag(balance_after) over account, 0)
+               + case when kind = 'credit' then 0 else amount end as expected
     from ledger.entries
     window account as (partition by account_id order by entry_id)
 ),
 entry_sums as (
-    select account_id, sum(amount) filter (where kind <> 'credit') as balance, sum(amount) filter (where kind = 'credit') as credit
+    select account_id,
+           sum(amount) filter (where kind <> 'credit') as balance,
+           sum(amount) filter (where kind = 'credit') as credit
     from ledger.entries
     group by account_id
 ),
@@ -27,12 +30,14 @@ fill_entries as (
     group by fill_id
 ),
 fill_positions as (
-    select account_id, instrument_id, position_side, sum(quantity_change) as quantity, sum(cost_change) as cost
+    select account_id, instrument_id, position_side,
+           sum(quantity_change) as quantity, sum(cost_change) as cost
     from ledger.fills
     group by account_id, instrument_id, position_side
     having sum(quantity_change) <> 0 or sum(cost_change) <> 0
 )
-select account_id, format('balance_after of entry %s', entry_id) as item, balance_after as stored, expected
+select account_id, format('balance_after of entry %s', entry_id) as item,
+       balance_after as stored, expected
 from entry_chain
 where balance_after is distinct from expected
 union all
@@ -52,11 +57,13 @@ select account_id, format('cost_after of fill %s', fill_id), cost_after, expecte
 from fill_chain
 where cost_after <> expected_cost
 union all
-select f.account_id, format('realized_pnl of fill %s', f.fill_id), f.realized_pnl, coalesce(e.realized_pnl, 0)
+select f.account_id, format('realized_pnl of fill %s', f.fill_id),
+       f.realized_pnl, coalesce(e.realized_pnl, 0)
 from ledger.fills f left join fill_entries e using (fill_id)
 where f.realized_pnl <> coalesce(e.realized_pnl, 0)
 union all
-select f.account_id, format('commission of fill %s', f.fill_id), f.commission, coalesce(e.commission, 0)
+select f.account_id, format('commission of fill %s', f.fill_id),
+       f.commission, coalesce(e.commission, 0)
 from ledger.fills f left join fill_entries e using (fill_id)
 where f.commission <> coalesce(e.commission, 0)
 union all
@@ -78,4 +85,5 @@ group by a.account_id
 having a.last_event_seq <> count(f.fill_id) or a.last_event_seq <> coalesce(max(f.event_seq), 0);
 
 comment on view ledger.broken_invariants is
-    'Rows of the ledger that contradict each other: entries and balances, fills and positions, fills and what they booked.';
+    'Rows of the ledger that contradict each other: '
+    'entries and balances, fills and positions, fills and what they booked.';

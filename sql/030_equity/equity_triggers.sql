@@ -1,8 +1,8 @@
 -- The triggers that keep equity.account_states true to ticks, fills and entries. (Component 17.1.)
 --
--- Lock order, for every writer: tick statements (advisory) → market.quotes → market.conversion_rates
--- → ledger.accounts → equity.account_states. A fill holds its quote and its conversion rate FOR SHARE:
--- it can not be priced with a quote that a tick is replacing.
+-- Lock order, for every writer: tick statements (advisory) → market.quotes
+-- → market.conversion_rates → ledger.accounts → equity.account_states. A fill holds its quote and
+-- its conversion rate FOR SHARE: it can not be priced with a quote that a tick is replacing.
 
 -- Moves the quotes by a statement's ticks and values every account that they move.
 -- Notifies: tidemark_prices. Raises: TM203.
@@ -41,7 +41,8 @@ begin
     ),
     moved as (
         update market.quotes q
-        set bid = m.bid, ask = m.ask, event_at = m.event_at, received_at = m.received_at, tick_id = m.tick_id
+        set bid = m.bid, ask = m.ask,
+            event_at = m.event_at, received_at = m.received_at, tick_id = m.tick_id
         from moving m
         where q.instrument_id = m.instrument_id
         returning q.instrument_id, m.is_first
@@ -55,9 +56,12 @@ begin
         perform market.choose_conversion_paths();
         perform equity.value_accounts(array(select distinct account_id from ledger.positions));
     else
-        select array_agg(from_currency), array_agg(to_currency) into v_from_currencies, v_to_currencies
+        select array_agg(from_currency), array_agg(to_currency)
+        into v_from_currencies, v_to_currencies
         from market.move_conversion_rates(v_moved);
-        perform equity.value_accounts(equity.accounts_moved_by(v_moved, v_from_currencies, v_to_currencies));
+        perform equity.value_accounts(
+            equity.accounts_moved_by(v_moved, v_from_currencies, v_to_currencies)
+        );
     end if;
 
     perform pg_notify('tidemark_prices', '');
@@ -65,15 +69,17 @@ begin
 end
 $$;
 
-comment on function equity.tg_value_ticks is 'Moves quotes and conversion rates by new ticks and values the accounts that they move.';
+comment on function equity.tg_value_ticks is
+    'Moves quotes and conversion rates by new ticks and values the accounts that they move.';
 
 create or replace trigger ticks_after_insert_value_ticks
     after insert on market.ticks
     referencing new table as new_ticks
     for each statement execute function equity.tg_value_ticks();
 
--- Moves the account's state by the change of the one position that a fill changed.
--- The fill's writer holds the quote and the rate FOR SHARE and the account's row. Notifies: tidemark_account.
+-- Moves the account's state by the change of the one position that a fill changed. The fill's
+-- writer holds the quote and the rate FOR SHARE and the account's row.
+-- Notifies: tidemark_account.
 create or replace function equity.tg_value_fills() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -88,11 +94,13 @@ begin
         join ledger.accounts a using (account_id)
         join market.instruments i using (instrument_id)
         join market.quotes q using (instrument_id)
-        left join market.conversion_rates c on c.from_currency = i.quote_currency and c.to_currency = a.currency
+        left join market.conversion_rates c
+            on c.from_currency = i.quote_currency and c.to_currency = a.currency
         cross join lateral (
             select
                 equity.to_account_currency(equity.pnl_quote(
-                    f.quantity_after - f.quantity_change, f.cost_after - f.cost_change, i.contract_size, q.bid, q.ask
+                    f.quantity_after - f.quantity_change, f.cost_after - f.cost_change,
+                    i.contract_size, q.bid, q.ask
                 ), c.rate, a.money_scale) as value_before,
                 equity.to_account_currency(equity.pnl_quote(
                     f.quantity_after, f.cost_after, i.contract_size, q.bid, q.ask
@@ -104,26 +112,30 @@ begin
         unpriced_positions = s.unpriced_positions + d.unpriced_positions,
         version = s.version + 1, updated_at = clock_timestamp()
     from (
-        select account_id, sum(coalesce(value_after, 0) - coalesce(value_before, 0)) as unrealized_pnl,
+        select account_id,
+               sum(coalesce(value_after, 0) - coalesce(value_before, 0)) as unrealized_pnl,
                sum(is_unpriced::int - was_unpriced::int) as unpriced_positions
         from changes
         group by account_id
     ) d
     where s.account_id = d.account_id;
 
-    perform pg_notify('tidemark_account', account_id::text) from (select distinct account_id from new_fills) changed;
+    perform pg_notify('tidemark_account', account_id::text)
+    from (select distinct account_id from new_fills) changed;
     return null;
 end
 $$;
 
-comment on function equity.tg_value_fills is 'Moves account states by what new fills changed of their positions.';
+comment on function equity.tg_value_fills is
+    'Moves account states by what new fills changed of their positions.';
 
 create or replace trigger fills_after_insert_value_fills
     after insert on ledger.fills
     referencing new table as new_fills
     for each statement execute function equity.tg_value_fills();
 
--- Balance and credit are read from the account; its state gets a new version. Notifies: tidemark_account.
+-- Balance and credit are read from the account; its state gets a new version.
+-- Notifies: tidemark_account.
 create or replace function equity.tg_version_entries() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -134,12 +146,14 @@ begin
     from (select distinct account_id from new_entries) changed
     where s.account_id = changed.account_id;
 
-    perform pg_notify('tidemark_account', account_id::text) from (select distinct account_id from new_entries) changed;
+    perform pg_notify('tidemark_account', account_id::text)
+    from (select distinct account_id from new_entries) changed;
     return null;
 end
 $$;
 
-comment on function equity.tg_version_entries is 'Gives account states a new version when entries move their balance.';
+comment on function equity.tg_version_entries is
+    'Gives account states a new version when entries move their balance.';
 
 create or replace trigger entries_after_insert_version_entries
     after insert on ledger.entries

@@ -18,7 +18,9 @@ begin
         version = s.version + 1, updated_at = clock_timestamp()
     from (
         select account_id, coalesce(sum(v.unrealized_pnl), 0) as unrealized_pnl,
-               count(*) filter (where v.account_id is not null and v.unrealized_pnl is null) as unpriced_positions
+               count(*) filter (
+                   where v.account_id is not null and v.unrealized_pnl is null
+               ) as unpriced_positions
         from unnest(p_account_ids) wanted (account_id)
         left join equity.position_values v using (account_id)
         group by account_id
@@ -27,9 +29,10 @@ begin
 end
 $$;
 
-comment on function equity.value_accounts is 'Brings the stored valuation of these accounts up to quotes and positions.';
+comment on function equity.value_accounts is
+    'Brings the stored valuation of these accounts up to quotes and positions.';
 
--- Accounts with a position in one of these instruments, or in one that is converted by one of these pairs.
+-- Accounts with a position in one of these instruments, or in one that one of these pairs converts.
 create or replace function equity.accounts_moved_by(
     p_instrument_ids bigint[], p_from_currencies text[], p_to_currencies text[]
 ) returns bigint[]
@@ -50,12 +53,16 @@ as $$
 $$;
 
 comment on function equity.accounts_moved_by is
-    'Ids of the accounts whose value these instruments and conversion pairs can move; null when there are none.';
+    'Ids of the accounts whose value these instruments and conversion pairs can move; '
+    'null when there are none.';
 
 comment on table equity.account_states is
-    'The hot row of each account: what a tick, a fill or an entry moves. What can be derived is derived where it is read.';
+    'The hot row of each account: what a tick, a fill or an entry moves. '
+    'What can be derived is derived where it is read.';
 comment on column equity.account_states.unrealized_pnl is
     'Sum of the priced positions'' rounded unrealized P&L, in account currency.';
 comment on column equity.account_states.unpriced_positions is
-    'Positions without a price or conversion rate; while there are any, the account''s unrealized P&L is unknown.';
-comment on column equity.account_states.version is 'Grows with every change, and orders the states of an account.';
+    'Positions without a price or conversion rate; '
+    'while there are any, the account''s unrealized P&L is unknown.';
+comment on column equity.account_states.version is
+    'Grows with every change, and orders the states of an account.';

@@ -1,5 +1,5 @@
--- What a position is worth. The bodies are bound when they are created, which is why these functions
--- pin no search_path: pinned, they could not be inlined into a statement.
+-- What a position is worth. The bodies are bound when they are created, which is why these
+-- functions pin no search_path: pinned, they could not be inlined into a statement.
 
 -- What closing at the side price would bring, in quote currency, exact.
 create or replace function equity.pnl_quote(
@@ -9,10 +9,13 @@ language sql immutable parallel safe
 return p_quantity * p_contract_size * case when p_quantity > 0 then p_bid else p_ask end - p_cost;
 
 comment on function equity.pnl_quote is
-    'Unrealized P&L in quote currency: a long is worth its bid, a short its ask; null without a price.';
+    'Unrealized P&L in quote currency: a long is worth its bid, a short its ask; '
+    'null without a price.';
 
 -- The same in account currency: one of the four places where Tidemark rounds.
-create or replace function equity.to_account_currency(p_amount_quote numeric, p_rate numeric, p_money_scale int) returns numeric
+create or replace function equity.to_account_currency(
+    p_amount_quote numeric, p_rate numeric, p_money_scale int
+) returns numeric
 language sql immutable parallel safe
 return round(p_amount_quote * p_rate, p_money_scale);
 
@@ -41,13 +44,16 @@ select
         p.quantity * i.contract_size * market.mid(q.bid, q.ask) - p.cost, c.rate, a.money_scale
     ) as mid_unrealized_pnl,
     equity.to_account_currency(
-        abs(p.quantity) * i.contract_size * market.mid(q.bid, q.ask) * i.margin_rate, c.rate, a.money_scale
+        abs(p.quantity) * i.contract_size * market.mid(q.bid, q.ask) * i.margin_rate,
+        c.rate, a.money_scale
     ) as margin_used
 from ledger.positions p
 join ledger.accounts a on a.account_id = p.account_id
 join market.instruments i on i.instrument_id = p.instrument_id
 join market.quotes q on q.instrument_id = p.instrument_id
-left join market.conversion_rates c on c.from_currency = i.quote_currency and c.to_currency = a.currency;
+left join market.conversion_rates c
+    on c.from_currency = i.quote_currency and c.to_currency = a.currency;
 
 comment on view equity.position_values is
-    'Open positions with price, conversion rate, unrealized P&L (side price and mid) and margin used; null where a price or rate is unknown.';
+    'Open positions with price, conversion rate, unrealized P&L (side price and mid) '
+    'and margin used; null where a price or rate is unknown.';

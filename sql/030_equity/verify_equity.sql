@@ -1,5 +1,5 @@
--- The valuation's invariants as one statement, from fills, entries and quotes alone; api.verify_equity()
--- hands it out. It uses neither the stored positions nor the stored rates.
+-- The valuation's invariants as one statement, from fills, entries and quotes alone;
+-- api.verify_equity() hands it out. It uses neither the stored positions nor the stored rates.
 create or replace view equity.broken_invariants as
 with
 positions as (
@@ -12,27 +12,34 @@ valued as (
     select
         p.account_id,
         round(
-            (p.quantity * i.contract_size * case when p.quantity > 0 then q.bid else q.ask end - p.cost) * c.rate,
+            (
+                p.quantity * i.contract_size * case when p.quantity > 0 then q.bid else q.ask end
+                - p.cost
+            ) * c.rate,
             a.money_scale
         ) as unrealized_pnl
     from positions p
     join ledger.accounts a using (account_id)
     join market.instruments i using (instrument_id)
     join market.quotes q using (instrument_id)
-    left join market.computed_conversion_rates c on c.from_currency = i.quote_currency and c.to_currency = a.currency
+    left join market.computed_conversion_rates c
+        on c.from_currency = i.quote_currency and c.to_currency = a.currency
 ),
 expected as (
     select
         a.account_id,
         coalesce(sum(v.unrealized_pnl), 0) as unrealized_pnl,
-        count(*) filter (where v.account_id is not null and v.unrealized_pnl is null) as unpriced_positions
+        count(*) filter (
+            where v.account_id is not null and v.unrealized_pnl is null
+        ) as unpriced_positions
     from ledger.accounts a left join valued v using (account_id)
     group by a.account_id
 ),
 cash as (
     select account_id, sum(amount) as total from ledger.entries group by account_id
 )
-select account_id, 'unrealized_pnl' as item, s.unrealized_pnl as stored, e.unrealized_pnl as expected
+select account_id, 'unrealized_pnl' as item,
+       s.unrealized_pnl as stored, e.unrealized_pnl as expected
 from expected e full join equity.account_states s using (account_id)
 where s.unrealized_pnl is distinct from e.unrealized_pnl
 union all
@@ -62,4 +69,5 @@ where (q.event_at, q.tick_id) is distinct from (t.event_at, t.tick_id)
   and (q.event_at is null or (t.event_at, t.tick_id) > (q.event_at, q.tick_id));
 
 comment on view equity.broken_invariants is
-    'Account states, conversion rates and quotes that differ from what fills, entries and ticks say.';
+    'Account states, conversion rates and quotes that differ from what fills, entries and ticks '
+    'say.';

@@ -3,6 +3,8 @@ create or replace function relay.token_hash(p_token text) returns bytea
 language sql immutable strict parallel safe
 return sha256(convert_to(p_token, 'UTF8'));
 
-comment on function relay.token_hash is 'What is stored of a token: SHA-256 of 256 random bits needs no salt.';
+comment on function relay.token_hash is
+    'What is stored of a token: SHA-256 of 256 random bits needs no salt.';
 comment on table relay.tokens is
-    'Dashboard tokens, hashed. account_ids null opens every account; expired and revoked ones open nothing.';
+    'Dashboard tokens, hashed. account_ids null opens every account; '
+    'expired and revoked ones open nothing.';

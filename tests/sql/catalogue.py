@@ -6,7 +6,8 @@ import psycopg
 
 SCHEMAS = ["market", "ledger", "equity", "relay", "api"]
 
-# Owners are one role, so they are left out; TimescaleDB's own triggers and chunks differ by version.
+# Owners are one role, so they are left out; TimescaleDB's own triggers and chunks differ by
+# version.
 QUERY = """
 with schemas as (select oid, nspname from pg_namespace where nspname = any (%(schemas)s)),
 relations as (
@@ -15,13 +16,17 @@ relations as (
     where c.relkind in ('r', 'v', 'S')
 ),
 functions as (
-    select p.oid, p.proacl, s.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' as name
+    select p.oid, p.proacl,
+           s.nspname || '.' || p.proname
+               || '(' || pg_get_function_identity_arguments(p.oid) || ')' as name
     from pg_proc p join schemas s on s.oid = p.pronamespace
 ),
 lines (part, name, line) as (
-    select 1, r.name, 'table ' || r.name || coalesce(' with ' || r.reloptions::text, '') from relations r where r.relkind = 'r'
+    select 1, r.name, 'table ' || r.name || coalesce(' with ' || r.reloptions::text, '')
+    from relations r where r.relkind = 'r'
     union all
-    select 2, r.name, format('    column %%s %%s%%s%%s%%s', a.attname, format_type(a.atttypid, a.atttypmod),
+    select 2, r.name, format('    column %%s %%s%%s%%s%%s',
+           a.attname, format_type(a.atttypid, a.atttypmod),
            case when a.attnotnull then ' not null' else '' end,
            case when a.attidentity <> '' then ' identity' else '' end,
            ' default ' || pg_get_expr(d.adbin, d.adrelid))
@@ -36,16 +41,21 @@ lines (part, name, line) as (
     from relations r join pg_index i on i.indrelid = r.oid
     union all
     select 5, r.name, '    trigger ' || pg_get_triggerdef(t.oid)
-    from relations r join pg_trigger t on t.tgrelid = r.oid where not t.tgisinternal and t.tgname not like 'ts\\_%%'
+    from relations r join pg_trigger t on t.tgrelid = r.oid
+    where not t.tgisinternal and t.tgname not like 'ts\\_%%'
     union all
-    select 6, r.name, 'view ' || r.name || E'\\n' || pg_get_viewdef(r.oid) from relations r where r.relkind = 'v'
+    select 6, r.name, 'view ' || r.name || E'\\n' || pg_get_viewdef(r.oid)
+    from relations r where r.relkind = 'v'
     union all
-    select 7, f.name, format('function %%s returns %%s, %%s%%s, source %%s', f.name, pg_get_function_result(f.oid),
+    select 7, f.name, format('function %%s returns %%s, %%s%%s, source %%s',
+           f.name, pg_get_function_result(f.oid),
            case p.provolatile when 'i' then 'immutable' when 's' then 'stable' else 'volatile' end,
-           case when p.prosecdef then ', security definer' else '' end, md5(pg_get_functiondef(f.oid)))
+           case when p.prosecdef then ', security definer' else '' end,
+           md5(pg_get_functiondef(f.oid)))
     from functions f join pg_proc p using (oid)
     union all
-    select 8, r.name, 'comment on ' || r.name || coalesce('.' || a.attname, '') || ': ' || d.description
+    select 8, r.name,
+           'comment on ' || r.name || coalesce('.' || a.attname, '') || ': ' || d.description
     from relations r join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = r.oid
     left join pg_attribute a on a.attrelid = r.oid and a.attnum = d.objsubid and d.objsubid > 0
     union all
@@ -70,7 +80,7 @@ select line from lines order by part > 5, case when part <= 5 then 0 else part e
 
 
 def describe(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
-    """Tables with their constraints, indexes and triggers; views, functions, comments and grants."""
+    """Tables, constraints, indexes and triggers; views, functions, comments and grants."""
     with connection.transaction():
         connection.execute("set local search_path = pg_catalog")
         rows = connection.execute(QUERY, {"schemas": SCHEMAS}).fetchall()

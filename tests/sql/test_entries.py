@@ -126,9 +126,16 @@ def test_opening_the_same_broker_account_again_returns_the_first(conn: Connectio
 
 @pytest.mark.parametrize(
     "arguments",
-    ["' ', 'USD'", "'A', 'usd'", "'A', null", "'A', 'USD', 'both'", "'A', 'USD', 'netting', null, '1'",
-     "'A', 'USD', 'netting', null, null, 1", "'A', 'USD', 'netting', null, null, 0, 9"],
-)  # fmt: skip
+    [
+        "' ', 'USD'",
+        "'A', 'usd'",
+        "'A', null",
+        "'A', 'USD', 'both'",
+        "'A', 'USD', 'netting', null, '1'",
+        "'A', 'USD', 'netting', null, null, 1",
+        "'A', 'USD', 'netting', null, null, 0, 9",
+    ],
+)
 def test_an_account_that_makes_no_sense_is_refused(conn: Connection, arguments: str) -> None:
     with pytest.raises(psycopg.Error) as refused:
         conn.execute(f"select api.open_account({arguments})")

@@ -41,7 +41,8 @@ def test_every_public_object_explains_itself(conn: Connection) -> None:
           and obj_description(c.oid, 'pg_class') is null
         union all
         select p.oid::regprocedure::text from pg_proc p
-        where p.pronamespace::regnamespace::text in {OURS} and obj_description(p.oid, 'pg_proc') is null
+        where p.pronamespace::regnamespace::text in {OURS}
+          and obj_description(p.oid, 'pg_proc') is null
         """,
     )
     assert silent == []
@@ -77,10 +78,12 @@ def test_everything_belongs_to_the_owner_that_cannot_log_in(conn: Connection) ->
         conn,
         f"""
         select c.oid::regclass::text as name from pg_class c
-        where c.relnamespace::regnamespace::text in {OURS} and c.relowner <> 'tidemark_owner'::regrole
+        where c.relnamespace::regnamespace::text in {OURS}
+          and c.relowner <> 'tidemark_owner'::regrole
         union all
         select p.oid::regprocedure::text from pg_proc p
-        where p.pronamespace::regnamespace::text in {OURS} and p.proowner <> 'tidemark_owner'::regrole
+        where p.pronamespace::regnamespace::text in {OURS}
+          and p.proowner <> 'tidemark_owner'::regrole
         union all
         select rolname from pg_roles where rolname like 'tidemark\\_%' and rolcanlogin
         """,
@@ -93,10 +96,23 @@ def test_every_constraint_and_index_is_named_for_what_it_states(conn: Connection
         conn,
         f"""
         select conname from pg_constraint
-        where connamespace::regnamespace::text in {OURS} and contype = 'c' and conname ~ '_check[0-9]*$'
+        where connamespace::regnamespace::text in {OURS}
+          and contype = 'c' and conname ~ '_check[0-9]*$'
         """,
     )
     assert generated == []
+
+
+def test_no_line_of_sql_is_wider_than_a_hundred_columns() -> None:
+    wide = [
+        f"{path}:{number}"
+        for root in (paths.SQL, paths.MIGRATIONS)
+        for path in sorted(root.rglob("*"))
+        if path.suffix in {".sql", ".py"}
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if len(line) > 100
+    ]
+    assert wide == []
 
 
 def test_the_error_registry_and_the_code_agree() -> None:

@@ -116,8 +116,8 @@ def test_bad_ticks_are_kept_aside_with_the_reason_and_the_rest_counts(conn: Conn
     rows = [*bad, good]
     answer = one(
         conn,
-        "select * from api.ingest_ticks(%s::text[], %s::text[]::timestamptz[], %s::text[]::numeric[], "
-        "%s::text[]::numeric[], p_sources => %s)",
+        "select * from api.ingest_ticks(%s::text[], %s::text[]::timestamptz[], "
+        "%s::text[]::numeric[], %s::text[]::numeric[], p_sources => %s)",
         [
             *([row[column] and str(row[column]) for row in rows] for column in range(4)),
             [f"file:{number}" for number in range(len(rows))],

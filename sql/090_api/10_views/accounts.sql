@@ -12,9 +12,12 @@ select
     money_scale
 from ledger.accounts;
 
-comment on view api.accounts is 'Trading accounts; api.open_account makes one. Their figures stand in api.account_states.';
-comment on column api.accounts.position_mode is 'netting: one position a symbol; hedging: long and short apart.';
-comment on column api.accounts.conversion_markup is 'Fraction by which the broker worsens the rate of realized P&L.';
+comment on view api.accounts is
+    'Trading accounts; api.open_account makes one. Their figures stand in api.account_states.';
+comment on column api.accounts.position_mode is
+    'netting: one position a symbol; hedging: long and short apart.';
+comment on column api.accounts.conversion_markup is
+    'Fraction by which the broker worsens the rate of realized P&L.';
 comment on column api.accounts.money_scale is 'Decimals of amounts in the account''s currency.';
 
 grant select on api.accounts to tidemark_trading, tidemark_reconcile, tidemark_readonly;

@@ -14,10 +14,12 @@ select
 from ledger.entries;
 
 comment on view api.entries is
-    'Cash movements in account currency, append-only; api.record_entry and api.record_fill write them.';
+    'Cash movements in account currency, append-only; '
+    'api.record_entry and api.record_fill write them.';
 comment on column api.entries.kind is
     'deposit, withdrawal, realized_pnl, commission, financing, dividend, credit or adjustment.';
-comment on column api.entries.balance_after is 'The balance after this entry; credit entries leave it as it was.';
+comment on column api.entries.balance_after is
+    'The balance after this entry; credit entries leave it as it was.';
 comment on column api.entries.event_at is 'When it happened.';
 comment on column api.entries.recorded_at is 'When it was booked.';
 comment on column api.entries.external_id is 'The broker''s id; the same id books once.';

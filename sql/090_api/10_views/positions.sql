@@ -16,10 +16,14 @@ from equity.position_values v
 join market.instruments i using (instrument_id);
 
 comment on view api.positions is 'Open positions, valued by the current quotes.';
-comment on column api.positions.average_price is 'Cost ÷ quantity, for display: rounded to 10 decimals; figures are computed from the cost.';
-comment on column api.positions.price is 'What closing would bring: the bid for a long, the ask for a short.';
-comment on column api.positions.unrealized_pnl is 'In account currency, at its money scale; null without a price or conversion rate.';
-comment on column api.positions.unrealized_pnl_quote is 'In the instrument''s quote currency, exact.';
+comment on column api.positions.average_price is
+    'Cost ÷ quantity, for display: rounded to 10 decimals; figures are computed from the cost.';
+comment on column api.positions.price is
+    'What closing would bring: the bid for a long, the ask for a short.';
+comment on column api.positions.unrealized_pnl is
+    'In account currency, at its money scale; null without a price or conversion rate.';
+comment on column api.positions.unrealized_pnl_quote is
+    'In the instrument''s quote currency, exact.';
 comment on column api.positions.conversion_rate is 'Quote to account currency, at mid.';
 comment on column api.positions.margin_used is 'Margin rate × value at mid, in account currency.';
 comment on column api.positions.priced_at is 'Event time of the quote.';

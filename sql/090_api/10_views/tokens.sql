@@ -3,5 +3,7 @@ select token_id, label, account_ids, issued_at, expires_at, revoked_at,
        revoked_at is null and expires_at > now() as is_valid
 from relay.tokens;
 
-comment on view api.tokens is 'Dashboard tokens, without their secrets; api.issue_token makes one, api.revoke_token ends one.';
+comment on view api.tokens is
+    'Dashboard tokens, without their secrets; '
+    'api.issue_token makes one, api.revoke_token ends one.';
 comment on column api.tokens.account_ids is 'The accounts that it opens; null opens all.';

@@ -15,12 +15,14 @@ begin
                   hint = 'Close them first; api.positions lists them.';
     end if;
 
-    update ledger.accounts set closed_at = now() where account_id = p_account_id and closed_at is null;
+    update ledger.accounts set closed_at = now()
+    where account_id = p_account_id and closed_at is null;
     select * into strict v_account from api.accounts where account_id = p_account_id;
     return v_account;
 end
 $$;
 
-comment on function api.close_account is 'Closes an account without open positions and returns it as it stands in api.accounts.';
+comment on function api.close_account is
+    'Closes an account without open positions and returns it as it stands in api.accounts.';
 
 grant execute on function api.close_account to tidemark_trading;

@@ -1,6 +1,7 @@
--- Stores a batch of ticks: the ones that can be true in market.ticks, the others in market.rejected_ticks with
--- the reason. With offsets, the partition's stored offset moves in the same transaction, so each tick counts once.
--- Locks: the partition's row in market.ingest_offsets, then as tg_value_ticks. Notifies: tidemark_prices.
+-- Stores ticks: those that can be true in market.ticks, others in market.rejected_ticks. With
+-- offsets, the partition's stored offset moves in the same transaction, so each tick counts once.
+-- Locks: the partition's row of market.ingest_offsets, then as tg_value_ticks.
+-- Notifies: tidemark_prices.
 -- Raises: TM201 the first offset is not the stored one, TM202 arguments do not fit together.
 create or replace function api.ingest_ticks(
     p_symbols text[],
@@ -30,9 +31,11 @@ begin
         or cardinality(p_symbols) is null then
         raise exception 'columns of the batch differ in length'
             using errcode = 'TM202',
-                  detail = format('symbols: %s, event_at: %s, bids: %s, asks: %s, sources: %s, messages: %s',
-                                  cardinality(p_symbols), cardinality(p_event_at), cardinality(p_bids),
-                                  cardinality(p_asks), cardinality(p_sources), cardinality(p_messages)),
+                  detail = format(
+                      'symbols: %s, event_at: %s, bids: %s, asks: %s, sources: %s, messages: %s',
+                      cardinality(p_symbols), cardinality(p_event_at), cardinality(p_bids),
+                      cardinality(p_asks), cardinality(p_sources), cardinality(p_messages)
+                  ),
                   hint = 'Pass arrays of one length; sources and messages may be null.';
     end if;
     if num_nulls(p_cluster, p_topic, p_partition, p_first_offset, p_next_offset) between 1 and 4
@@ -41,7 +44,7 @@ begin
             using errcode = 'TM202',
                   detail = format('cluster: %s, topic: %s, partition: %s, first: %s, next: %s',
                                   p_cluster, p_topic, p_partition, p_first_offset, p_next_offset),
-                  hint = 'Pass all five or none; next is the offset after the last one of the batch.';
+                  hint = 'Pass all five or none; next is the offset after the batch''s last one.';
     end if;
 
     if p_cluster is not null then
@@ -49,9 +52,11 @@ begin
     end if;
 
     with batch as (
-        select b.*, i.instrument_id, b.event_at > clock_timestamp() + interval '1 minute' as is_in_future
+        select b.*, i.instrument_id,
+               b.event_at > clock_timestamp() + interval '1 minute' as is_in_future
         from unnest(
-            p_symbols, p_event_at, p_bids, p_asks, coalesce(p_sources, '{}'), coalesce(p_messages, '{}')
+            p_symbols, p_event_at, p_bids, p_asks,
+            coalesce(p_sources, '{}'), coalesce(p_messages, '{}')
         ) with ordinality b (symbol, event_at, bid, ask, source, message, place)
         left join market.instruments i using (symbol)
     ),
@@ -64,7 +69,8 @@ begin
             when instrument_id is null then 'unknown symbol'
             when not isfinite(event_at) then 'time is not finite'
             when is_in_future then 'time is in the future'
-            when 'NaN' in (bid, ask) or 'Infinity' in (bid, ask) or '-Infinity' in (bid, ask) then 'price is not finite'
+            when 'NaN' in (bid, ask) or 'Infinity' in (bid, ask) or '-Infinity' in (bid, ask)
+                then 'price is not finite'
             when bid <= 0 or ask <= 0 then 'price is not positive'
             when bid > ask then 'bid is above ask'
             when min_scale(bid) > 10 or min_scale(ask) > 10 then 'price has more than 10 decimals'
@@ -78,7 +84,10 @@ begin
     ),
     refused as (
         insert into market.rejected_ticks (symbol, event_at, bid, ask, reason, source, message)
-        select symbol, event_at, bid, ask, reason, source, message from judged where reason is not null order by place
+        select symbol, event_at, bid, ask, reason, source, message
+        from judged
+        where reason is not null
+        order by place
         returning 1
     )
     select (select count(*) from stored), (select count(*) from refused) into accepted, rejected;
@@ -86,6 +95,7 @@ end
 $$;
 
 comment on function api.ingest_ticks is
-    'Stores ticks (prices in quote currency) and returns how many were accepted and rejected; with cluster, topic, partition and offsets each offset counts once.';
+    'Stores ticks (prices in quote currency) and returns how many were accepted and rejected; '
+    'with cluster, topic, partition and offsets each offset counts once.';
 
 grant execute on function api.ingest_ticks to tidemark_ingest;

@@ -1,5 +1,5 @@
--- The dashboard's messages, made where the numbers are: every amount becomes a decimal string here, since a
--- driver would read a JSON number as a float. The shapes are those of glue/wire.py.
+-- The dashboard's messages, made where the numbers are: every amount becomes a decimal string here,
+-- since a driver would read a JSON number as a float. The shapes are those of glue/wire.py.
 
 create or replace function relay.iso(p_instant timestamptz) returns text
 language sql stable strict parallel safe
@@ -100,19 +100,32 @@ as $$
     join ledger.accounts a using (account_id)
     cross join lateral (
         select coalesce(jsonb_agg(relay.fill_json(f) order by f.event_seq desc), '[]') as latest
-        from (select * from api.fills where account_id = s.account_id order by event_seq desc limit 50) f
+        from (
+            select * from api.fills where account_id = s.account_id order by event_seq desc limit 50
+        ) f
     ) fills
     where s.account_id = any (p_account_ids);
 $$;
 
 comment on function api.portfolio_snapshot is
-    'Everything that a page needs to start, of these accounts: state, open positions and the last 50 fills; amounts are decimal strings.';
+    'Everything that a page needs to start, of these accounts: '
+    'state, open positions and the last 50 fills; amounts are decimal strings.';
 
--- What differs from what the relay holds of these accounts: a row for each account with another version, with the
--- fills after the event number held, oldest first. One snapshot of the database. A version below the one held says
--- that the database was set back: a crash takes commits with it that did not wait for the disk.
-create or replace function api.portfolio_changes(p_account_ids bigint[], p_versions bigint[], p_event_seqs bigint[])
-returns table (account_id bigint, version bigint, event_seq bigint, state text, positions text, fills text[])
+-- What differs from what the relay holds of these accounts: a row for each account with another
+-- version, with the fills after the event number held, oldest first. One snapshot of the database.
+-- A version below the one held says that the database was set back: a crash takes commits with it
+-- that did not wait for the disk.
+create or replace function api.portfolio_changes(
+    p_account_ids bigint[], p_versions bigint[], p_event_seqs bigint[]
+)
+returns table (
+    account_id bigint,
+    version bigint,
+    event_seq bigint,
+    state text,
+    positions text,
+    fills text[]
+)
 language sql stable
 security definer  -- the relay may read what it serves, but not the tables
 set search_path = pg_catalog, pg_temp
@@ -130,12 +143,14 @@ as $$
             order by f.event_seq
         )
     from unnest(p_account_ids, p_versions, p_event_seqs) held (account_id, version, event_seq)
-    join equity.account_states hot on hot.account_id = held.account_id and hot.version <> held.version
+    join equity.account_states hot
+        on hot.account_id = held.account_id and hot.version <> held.version
     join api.account_states s on s.account_id = held.account_id
     join ledger.accounts a on a.account_id = held.account_id;
 $$;
 
 comment on function api.portfolio_changes is
-    'State, positions and new fills, as JSON texts, of those accounts whose version is not the one held.';
+    'State, positions and new fills, as JSON texts, of those accounts whose version is not the one '
+    'held.';
 
 grant execute on function api.portfolio_snapshot, api.portfolio_changes to tidemark_relay;

@@ -1,7 +1,7 @@
--- Books one cash movement of an account and moves its balance (or, for kind credit, its credit) by it.
+-- Books a cash movement of an account and moves its balance (for kind credit, its credit) by it.
 -- Locks: the account's row, held to commit. Notifies: tidemark_account.
--- Raises: TM101 unknown account, TM102 closed account, TM110 amount not usable, TM111 same id with another
--- content, TM112 kind not usable, TM113 event time not usable.
+-- Raises: TM101 unknown account, TM102 closed account, TM110 amount not usable, TM111 same id with
+-- another content, TM112 kind not usable, TM113 event time not usable.
 create or replace function api.record_entry(
     p_account_id bigint,
     p_kind text,
@@ -19,34 +19,48 @@ declare
     v_entry api.entries;
     v_entry_id bigint;
 begin
-    if p_amount is null or p_amount in (0, 'NaN', 'Infinity', '-Infinity') or min_scale(p_amount) > v_account.money_scale then
+    if p_amount is null or p_amount in (0, 'NaN', 'Infinity', '-Infinity')
+        or min_scale(p_amount) > v_account.money_scale then
         raise exception 'amount is not usable'
             using errcode = 'TM110', detail = format('amount: %s', p_amount),
-                  hint = format('It must be finite, not zero, and have at most %s decimals.', v_account.money_scale);
+                  hint = format(
+                      'It must be finite, not zero, and have at most %s decimals.',
+                      v_account.money_scale
+                  );
     end if;
     if p_event_at is null or not isfinite(p_event_at) then
         raise exception 'event time is not usable'
-            using errcode = 'TM113', detail = format('event_at: %s', p_event_at), hint = 'It must be a finite instant.';
+            using errcode = 'TM113', detail = format('event_at: %s', p_event_at),
+                  hint = 'It must be a finite instant.';
     end if;
-    if p_kind is null or p_kind not in
-        ('deposit', 'withdrawal', 'realized_pnl', 'commission', 'financing', 'dividend', 'credit', 'adjustment') then
+    if p_kind is null or p_kind not in (
+        'deposit', 'withdrawal', 'realized_pnl', 'commission',
+        'financing', 'dividend', 'credit', 'adjustment'
+    ) then
         raise exception 'kind of entry does not exist'
             using errcode = 'TM112', detail = format('kind: %s', p_kind),
-                  hint = 'Kinds: deposit, withdrawal, realized_pnl, commission, financing, dividend, credit, adjustment.';
+                  hint = 'Kinds: deposit, withdrawal, realized_pnl, commission, '
+                         'financing, dividend, credit, adjustment.';
     end if;
-    if (p_kind = 'deposit' and p_amount < 0) or (p_kind in ('withdrawal', 'commission') and p_amount > 0) then
+    if (p_kind = 'deposit' and p_amount < 0)
+        or (p_kind in ('withdrawal', 'commission') and p_amount > 0) then
         raise exception 'sign does not fit the kind of entry'
             using errcode = 'TM112', detail = format('kind: %s, amount: %s', p_kind, p_amount),
                   hint = 'Deposits are positive; withdrawals and commissions are negative.';
     end if;
 
     -- the broker may tell us twice: the same entry again is answered with what was booked
-    select * into v_entry from api.entries where account_id = p_account_id and external_id = p_external_id;
+    select * into v_entry
+    from api.entries
+    where account_id = p_account_id and external_id = p_external_id;
     if found then
         if (v_entry.kind, v_entry.amount) is distinct from (p_kind, p_amount) then
             raise exception 'external id already names another entry'
                 using errcode = 'TM111',
-                      detail = format('external_id: %s, booked: %s %s', p_external_id, v_entry.kind, v_entry.amount),
+                      detail = format(
+                          'external_id: %s, booked: %s %s',
+                          p_external_id, v_entry.kind, v_entry.amount
+                      ),
                       hint = 'Use another external id, or book the difference as an adjustment.';
         end if;
         return v_entry;
@@ -54,7 +68,8 @@ begin
     perform ledger.refuse_closed(v_account);
 
     v_entry_id := ledger.book_entry(
-        p_account_id, p_kind, round(p_amount, v_account.money_scale), p_event_at, p_external_id, p_note
+        p_account_id, p_kind, round(p_amount, v_account.money_scale),
+        p_event_at, p_external_id, p_note
     );
     select * into strict v_entry from api.entries where entry_id = v_entry_id;
     return v_entry;
@@ -62,6 +77,7 @@ end
 $$;
 
 comment on function api.record_entry is
-    'Books a cash movement (amount in account currency, negative takes out) and returns it as it stands in api.entries; the same external id again returns the first booking.';
+    'Books a cash movement (amount in account currency, negative takes out) and returns it as it '
+    'stands in api.entries; the same external id again returns the first booking.';
 
 grant execute on function api.record_entry to tidemark_trading, tidemark_reconcile;

@@ -10,15 +10,20 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    v_unknown bigint[] := array(select unnest(p_account_ids) except select account_id from ledger.accounts);
+    v_unknown bigint[] := array(
+        select unnest(p_account_ids) except select account_id from ledger.accounts
+    );
 begin
     if coalesce(p_label, '') !~ '[^[:space:]]' or not coalesce(p_valid_for > interval '0', false)
         or cardinality(p_account_ids) = 0 or cardinality(v_unknown) > 0 then
         raise exception 'token cannot be issued so'
             using errcode = 'TM301',
-                  detail = format('label: %s, valid for: %s, accounts: %s, unknown accounts: %s',
-                                  p_label, p_valid_for, p_account_ids, v_unknown),
-                  hint = 'A token needs a label, a time to live, and existing accounts (or null for all).';
+                  detail = format(
+                      'label: %s, valid for: %s, accounts: %s, unknown accounts: %s',
+                      p_label, p_valid_for, p_account_ids, v_unknown
+                  ),
+                  hint = 'A token needs a label, a time to live, '
+                         'and existing accounts (or null for all).';
     end if;
 
     token := 'tm_' || replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
@@ -30,9 +35,11 @@ end
 $$;
 
 comment on function api.issue_token is
-    'Makes a dashboard token for these accounts (null: all) and returns the secret, which is not stored.';
+    'Makes a dashboard token for these accounts (null: all) and returns the secret, '
+    'which is not stored.';
 
--- Ends a token at once; ending it again changes nothing. Notifies: tidemark_tokens. Raises: TM302 unknown token.
+-- Ends a token at once; ending it again changes nothing.
+-- Notifies: tidemark_tokens. Raises: TM302 unknown token.
 create or replace function api.revoke_token(p_token_id bigint) returns api.tokens
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -44,14 +51,16 @@ begin
     select * into v_token from api.tokens where token_id = p_token_id;
     if not found then
         raise exception 'token does not exist'
-            using errcode = 'TM302', detail = format('token_id: %s', p_token_id), hint = 'api.tokens lists the tokens.';
+            using errcode = 'TM302', detail = format('token_id: %s', p_token_id),
+                  hint = 'api.tokens lists the tokens.';
     end if;
     perform pg_notify('tidemark_tokens', p_token_id::text);
     return v_token;
 end
 $$;
 
-comment on function api.revoke_token is 'Ends a dashboard token at once and returns it as it stands in api.tokens.';
+comment on function api.revoke_token is
+    'Ends a dashboard token at once and returns it as it stands in api.tokens.';
 
 -- What a token opens: no row for one that is unknown, expired or revoked.
 create or replace function api.open_session(p_token text)
@@ -60,11 +69,16 @@ language sql stable
 security definer  -- the relay may check a token, but not read the table
 set search_path = pg_catalog, pg_temp
 as $$
-    select t.token_id, coalesce(t.account_ids, array(select account_id from ledger.accounts order by account_id)), t.expires_at
+    select
+        t.token_id,
+        coalesce(t.account_ids, array(select account_id from ledger.accounts order by account_id)),
+        t.expires_at
     from relay.tokens t
-    where t.token_hash = relay.token_hash(p_token) and t.revoked_at is null and t.expires_at > now();
+    where t.token_hash = relay.token_hash(p_token)
+      and t.revoked_at is null and t.expires_at > now();
 $$;
 
-comment on function api.open_session is 'The accounts that a valid dashboard token opens; no row for any other.';
+comment on function api.open_session is
+    'The accounts that a valid dashboard token opens; no row for any other.';
 
 grant execute on function api.open_session to tidemark_relay;

@@ -1,4 +1,5 @@
--- Makes an instrument, or changes its margin rate; its currencies and contract size stay once there are fills.
+-- Makes an instrument, or changes its margin rate; once there are fills, currencies and contract
+-- size stay.
 -- Locks: tick statements (advisory), the instrument, market.conversion_rates.
 -- Raises: TM121 terms not usable, TM122 terms in use.
 create or replace function api.upsert_instrument(
@@ -14,12 +15,17 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problem text := case
-        when p_symbol is null or p_symbol !~ '^[^[:space:]]{1,32}$' then 'symbol is one word of up to 32 characters'
-        when p_base_currency is null or p_base_currency !~ '^[A-Z][A-Z0-9]{2,11}$' then 'base currency is a code such as EUR'
-        when p_quote_currency is null or p_quote_currency !~ '^[A-Z][A-Z0-9]{2,11}$' then 'quote currency is a code such as USD'
+        when p_symbol is null or p_symbol !~ '^[^[:space:]]{1,32}$'
+            then 'symbol is one word of up to 32 characters'
+        when p_base_currency is null or p_base_currency !~ '^[A-Z][A-Z0-9]{2,11}$'
+            then 'base currency is a code such as EUR'
+        when p_quote_currency is null or p_quote_currency !~ '^[A-Z][A-Z0-9]{2,11}$'
+            then 'quote currency is a code such as USD'
         when p_base_currency = p_quote_currency then 'base and quote currency differ'
-        when p_margin_rate is null or p_margin_rate not between 0 and 1 then 'margin rate is a fraction from 0 to 1'
-        when p_contract_size is null or not (p_contract_size > 0 and p_contract_size < 'Infinity') then 'contract size is positive'
+        when p_margin_rate is null or p_margin_rate not between 0 and 1
+            then 'margin rate is a fraction from 0 to 1'
+        when p_contract_size is null or not (p_contract_size > 0 and p_contract_size < 'Infinity')
+            then 'contract size is positive'
     end;
     v_instrument market.instruments;
     v_result api.instruments;
@@ -27,25 +33,33 @@ begin
     if v_problem is not null then
         raise exception 'instrument cannot be defined so'
             using errcode = 'TM121',
-                  detail = format('symbol: %s, base: %s, quote: %s, margin rate: %s, contract size: %s',
-                                  p_symbol, p_base_currency, p_quote_currency, p_margin_rate, p_contract_size),
+                  detail = format(
+                      'symbol: %s, base: %s, quote: %s, margin rate: %s, contract size: %s',
+                      p_symbol, p_base_currency, p_quote_currency, p_margin_rate, p_contract_size
+                  ),
                   hint = format('It must hold that %s.', v_problem);
     end if;
 
     perform market.lock_tick_statements();
     select * into v_instrument from market.instruments where symbol = p_symbol for update;
 
-    if found and (v_instrument.base_currency, v_instrument.quote_currency, v_instrument.contract_size)
+    if found
+        and (v_instrument.base_currency, v_instrument.quote_currency, v_instrument.contract_size)
             is distinct from (p_base_currency, p_quote_currency, p_contract_size)
         and exists (select from ledger.fills where instrument_id = v_instrument.instrument_id) then
         raise exception 'instrument has fills'
             using errcode = 'TM122',
-                  detail = format('%s: base %s, quote %s, contract size %s', p_symbol, v_instrument.base_currency,
-                                  v_instrument.quote_currency, v_instrument.contract_size),
-                  hint = 'Its currencies and contract size stay; define another symbol for other terms.';
+                  detail = format(
+                      '%s: base %s, quote %s, contract size %s', p_symbol,
+                      v_instrument.base_currency, v_instrument.quote_currency,
+                      v_instrument.contract_size
+                  ),
+                  hint = 'Its currencies and contract size stay; other terms need another symbol.';
     end if;
 
-    insert into market.instruments (symbol, base_currency, quote_currency, margin_rate, contract_size)
+    insert into market.instruments (
+        symbol, base_currency, quote_currency, margin_rate, contract_size
+    )
     values (p_symbol, p_base_currency, p_quote_currency, p_margin_rate, p_contract_size)
     on conflict (symbol) do update
     set base_currency = excluded.base_currency, quote_currency = excluded.quote_currency,
@@ -62,6 +76,7 @@ end
 $$;
 
 comment on function api.upsert_instrument is
-    'Makes or changes an instrument and returns it; p_margin_rate is a fraction of the value (0.0333 is 3.33 %).';
+    'Makes or changes an instrument and returns it; p_margin_rate is a fraction of the value '
+    '(0.0333 is 3.33 %).';
 
 grant execute on function api.upsert_instrument to tidemark_trading;

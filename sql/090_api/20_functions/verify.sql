@@ -9,7 +9,8 @@ as $$
 $$;
 
 comment on function api.verify_equity is
-    'Account states, conversion rates and quotes that differ from a valuation recomputed from fills, entries and quotes; no rows when all is well.';
+    'Account states, conversion rates and quotes that differ from a valuation recomputed '
+    'from fills, entries and quotes; no rows when all is well.';
 
 create or replace function api.verify_ledger()
 returns table (account_id bigint, item text, stored numeric, expected numeric)
