@@ -1,0 +1,234 @@
+"""A relay as a process of its own, and clients that speak to it, for the tests."""
+
+import contextlib
+import http.client
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from websockets.sync.client import ClientConnection, connect
+
+from glue import wire
+
+PATIENCE = 15.0
+"""Seconds after which something that should happen has not happened."""
+AMOUNTS = {
+    *("balance", "credit", "unrealized_pnl", "equity", "margin_equity", "margin_used"),
+    *("margin_available", "margin_level", "quantity", "average_price", "price"),
+    *("unrealized_pnl_quote", "conversion_rate", "realized_pnl", "commission"),
+}
+AMOUNT = re.compile(r"-?\d+(\.\d+)?")
+decode = msgspec.json.Decoder(wire.FromRelay, strict=True).decode
+
+# Names the fields of a struct that a message has and wire.py does not know.
+KNOWN_FIELDS = {
+    struct.__struct_config__.tag or struct.__name__: set(struct.__struct_fields__)
+    for struct in (wire.Snapshot, wire.Update, wire.Trade, wire.Heartbeat, wire.Error)
+}
+
+
+@dataclass
+class Relay:
+    """A running relay: where it listens, and what it has logged."""
+
+    process: subprocess.Popen[str]
+    host: str = ""
+    port: int = 0
+    lines: "queue.Queue[str]" = field(default_factory=queue.Queue)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """The next line of the log that tells this event."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                line = self.lines.get(timeout=0.05)
+            except queue.Empty:
+                assert self.process.poll() is None, f"the relay ended: {self.log}"
+                continue
+            entry = json.loads(line) if line.startswith("{") else {"event": line}
+            self.log.append(entry)
+            if entry["event"] == event:
+                return entry
+        raise AssertionError(f"no {event!r} in the log: {self.log}")
+
+    def get(
+        self, path: str, method: str = "GET", headers: dict[str, str] | None = None
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """An HTTP answer with its body."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request(method, path, headers=headers or {})
+            response = connection.getresponse()
+            return response, response.read()
+
+    def metric(self, name: str) -> float:
+        """A sample of /metrics, 0 where there is none."""
+        _, body = self.get("/metrics")
+        found = re.search(rf"^{re.escape(name)} (\S+)$", body.decode(), re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def open(self, **options: Any) -> ClientConnection:
+        """A socket that has said nothing yet."""
+        return connect(
+            f"ws://{self.host}:{self.port}/ws",
+            **{
+                "subprotocols": [wire.SUBPROTOCOL],
+                "compression": None,
+                "max_size": None,
+                "proxy": None,
+                "close_timeout": 1,
+                **options,
+            },
+        )
+
+    @contextlib.contextmanager
+    def client(
+        self, token: str, account_ids: list[int] | None = None, **options: Any
+    ) -> Iterator["Client"]:
+        """A client that has said hello."""
+        with self.open(**options) as connection:
+            client = Client(connection)
+            client.send({"type": "hello", "token": token, "account_ids": account_ids})
+            yield client
+
+
+@contextlib.contextmanager
+def running_relay(
+    dsn: str, *arguments: str, listen: str = "127.0.0.1:0", command: Sequence[str] = ()
+) -> Iterator[Relay]:
+    """A relay on this database, on a free port; killed in the end if it still runs."""
+    process = subprocess.Popen(
+        [*(command or (sys.executable, "-m", "glue")), "relay", "--listen", listen, *arguments],
+        env=os.environ | {"TIDEMARK_DSN": dsn, "TIDEMARK_LOG": "json"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    relay = Relay(process)
+
+    def follow() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            relay.lines.put(line)
+
+    reader = threading.Thread(target=follow, daemon=True)
+    reader.start()
+    try:
+        address = re.fullmatch(r"http://(.*):(\d+)/", relay.wait_for("serving")["address"])
+        assert address is not None
+        relay.host, relay.port = address[1], int(address[2])
+        until(lambda: relay.get("/healthz")[0].status == 200)
+        yield relay
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+@dataclass
+class Client:
+    """What a page would hold, from what the relay has sent; each message is checked."""
+
+    connection: ClientConnection
+    states: dict[int, wire.AccountState] = field(default_factory=dict)
+    positions: dict[int, list[wire.Position]] = field(default_factory=dict)
+    fills: dict[int, dict[int, wire.Fill]] = field(default_factory=dict)
+    event_seqs: dict[int, int] = field(default_factory=dict)
+    heartbeat: wire.Heartbeat | None = None
+    snapshots: int = 0
+    gaps: int = 0
+
+    def send(self, message: object) -> None:
+        self.connection.send(json.dumps(message))
+
+    def receive(self, timeout: float = PATIENCE) -> Any:
+        """The next message, checked against the contract and applied."""
+        text = self.connection.recv(timeout)
+        message = decode(text)
+        check(json.loads(text))
+        self.apply(message)
+        return message
+
+    def wait_for(self, condition: Callable[[Any], bool]) -> Any:
+        """The next message for which this holds."""
+        deadline = time.monotonic() + PATIENCE
+        while (left := deadline - time.monotonic()) > 0:
+            message = self.receive(left)
+            if condition(message):
+                return message
+        raise AssertionError("no such message came")
+
+    def snapshot(self) -> wire.Snapshot:
+        """The next snapshot."""
+        snapshot: wire.Snapshot = self.wait_for(lambda m: isinstance(m, wire.Snapshot))
+        return snapshot
+
+    def apply(self, message: object) -> None:
+        """As the page's store does."""
+        if isinstance(message, wire.Snapshot):
+            self.snapshots += 1
+            for portfolio in message.accounts:
+                self._keep(portfolio.account_id, portfolio.state, portfolio.positions)
+                known = self.fills.setdefault(portfolio.account_id, {})
+                known |= {fill.event_seq: fill for fill in portfolio.fills}
+                self.event_seqs[portfolio.account_id] = portfolio.event_seq
+        elif isinstance(message, wire.Update | wire.Trade):
+            self._keep(message.account_id, message.state, message.positions)
+            if isinstance(message, wire.Trade):
+                self.fills[message.account_id][message.event_seq] = message.fill
+                self.gaps += message.event_seq != self.event_seqs[message.account_id] + 1
+                self.event_seqs[message.account_id] = message.event_seq
+        elif isinstance(message, wire.Heartbeat):
+            self.heartbeat = message
+
+    def _keep(
+        self, account_id: int, state: wire.AccountState, positions: list[wire.Position]
+    ) -> None:
+        held = self.states.get(account_id)
+        if held is None or state.version >= held.version:
+            self.states[account_id], self.positions[account_id] = state, positions
+
+
+def check(message: dict[str, Any]) -> None:
+    """Amounts are decimal strings, and no field is there that the contract does not name."""
+    unknown = set(message) - {"type"} - KNOWN_FIELDS[message["type"]]
+    assert not unknown, f"fields that glue/wire.py does not know: {unknown}"
+    check_amounts(message)
+
+
+def check_amounts(value: object) -> None:
+    """No float anywhere, and every amount a decimal string or null."""
+    assert not isinstance(value, float)
+    if isinstance(value, list):
+        for item in value:
+            check_amounts(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name in AMOUNTS:
+                assert item is None or AMOUNT.fullmatch(item), (name, item)
+            check_amounts(item)
+
+
+def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
+    """Wait until something holds that nothing notifies of."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to hold"
+        time.sleep(0.01)

@@ -1,0 +1,756 @@
+"""The relay: a real process on a real database, watched by clients that check every message."""
+
+import asyncio
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from psycopg.conninfo import make_conninfo
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection
+
+from glue import paths, wire
+from glue.relay import CHANNELS, http, page, session
+from glue.relay.database import Mark
+from glue.relay.frames import Frame
+from glue.relay.metrics import Metrics
+from glue.relay.outbox import MAX_TRADES, Outbox
+from tests.conftest import Connection, Database, drop
+from tests.glue.relays import PATIENCE, Client, Relay, decode, running_relay, until
+
+
+@pytest.fixture
+def book(conn: Connection) -> SimpleNamespace:
+    """Two accounts, two instruments with prices, and a token for all accounts."""
+    for symbol, base, quote, bid, ask in (
+        ("EUR/USD", "EUR", "USD", "1.10000", "1.10010"),
+        ("USD/JPY", "USD", "JPY", "150.000", "150.020"),
+    ):
+        conn.execute("select api.upsert_instrument(%s, %s, %s, 0.0333)", [symbol, base, quote])
+        tick(conn, symbol, bid, ask)
+    accounts = [open_account(conn, name) for name in ("Alpha", "Beta")]
+    return SimpleNamespace(alpha=accounts[0], beta=accounts[1], token=issue_token(conn), conn=conn)
+
+
+@pytest.fixture
+def relay(database: Database) -> Iterator[Relay]:
+    """A relay on the test's database."""
+    with running_relay(database.dsn) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def any_relay(admin: Connection, server: str, template: str) -> Iterator[Relay]:
+    """A relay for the tests that change nothing, on a database without accounts."""
+    name = f"{template}_relay"
+    admin.execute(f'create database "{name}" template "{template}"'.encode())
+    try:
+        with running_relay(
+            make_conninfo(server, dbname=name), "--allow-origin", "https://desk.example"
+        ) as running:
+            yield running
+    finally:
+        drop(admin, name)
+
+
+def open_account(conn: Connection, name: str) -> int:
+    (account_id,) = one(conn, "select account_id from api.open_account(%s, 'USD')", [name])
+    conn.execute("select api.record_entry(%s, 'deposit', 10000)", [account_id])
+    return int(account_id)
+
+
+def issue_token(
+    conn: Connection, account_ids: list[int] | None = None, lasts: str = "1 day"
+) -> str:
+    (token,) = one(conn, "select token from api.issue_token('t', %s, %s)", [account_ids, lasts])
+    return str(token)
+
+
+def tick(conn: Connection, symbol: str, bid: str, ask: str) -> None:
+    conn.execute(
+        "select api.ingest_ticks(array[%s], array[clock_timestamp()], array[%s::numeric],"
+        " array[%s::numeric])",
+        [symbol, bid, ask],
+    )
+
+
+def fill(conn: Connection, account_id: int, quantity: int = 1000, side: str = "buy") -> None:
+    conn.execute("select api.record_fill(%s, 'EUR/USD', %s, %s, 1.1)", [account_id, side, quantity])
+
+
+def one(conn: Connection, query: str, parameters: list[Any] | None = None) -> tuple[Any, ...]:
+    row = conn.execute(query.encode(), parameters).fetchone()
+    assert row is not None
+    return row
+
+
+def stored(conn: Connection, account_id: int) -> dict[str, Any]:
+    """A row of api.account_states as the wire writes it."""
+    cursor = conn.execute(
+        "select balance, credit, unrealized_pnl, equity, margin_equity, margin_used,"
+        " margin_available, margin_level, is_priced, version, currency"
+        " from api.account_states where account_id = %s",
+        [account_id],
+    )
+    assert cursor.description is not None
+    names = [column.name for column in cursor.description]
+    row = cursor.fetchone()
+    assert row is not None
+    return {
+        name: format(value, "f") if isinstance(value, Decimal) else value
+        for name, value in zip(names, row, strict=True)
+    }
+
+
+def is_same(client: Client, conn: Connection, account_id: int) -> bool:
+    """Whether a client holds exactly what the database has of an account."""
+    if account_id not in client.states:
+        return False
+    in_database = stored(conn, account_id)
+    state = client.states[account_id]
+    positions = conn.execute(
+        "select symbol, side, quantity::text, unrealized_pnl::text from api.positions"
+        " where account_id = %s order by 1, 2",
+        [account_id],
+    ).fetchall()
+    (event_seq,) = one(
+        conn, "select max(event_seq) from api.fills where account_id = %s", [account_id]
+    )
+    return (
+        {name: getattr(state, name) for name in in_database} == in_database
+        and positions
+        == [(p.symbol, p.side, p.quantity, p.unrealized_pnl) for p in client.positions[account_id]]
+        and max(client.fills[account_id], default=None) == event_seq
+    )
+
+
+def converge(client: Client, conn: Connection, *account_ids: int) -> None:
+    """Receive until the client holds what the database has."""
+    deadline = time.monotonic() + PATIENCE
+    while not all(is_same(client, conn, account_id) for account_id in account_ids):
+        assert time.monotonic() < deadline, "the client is not what the database is"
+        with contextlib.suppress(TimeoutError):
+            client.receive(0.2)
+
+
+def refusal(connection: ClientConnection) -> wire.Error:
+    """The error that the relay sends before it closes the connection."""
+    while True:
+        message = decode(connection.recv(PATIENCE))
+        if isinstance(message, wire.Error):
+            with pytest.raises(ConnectionClosed):
+                connection.recv(PATIENCE)
+            return message
+
+
+# What is sent ---------------------------------------------------------------------------------
+
+
+def test_snapshot_is_what_the_database_has(relay: Relay, book: SimpleNamespace) -> None:
+    fill(book.conn, book.alpha)
+    with relay.client(book.token) as client:
+        snapshot = client.receive()
+        assert isinstance(snapshot, wire.Snapshot)
+        assert [p.account_id for p in snapshot.accounts] == [book.alpha, book.beta]
+        assert snapshot.accounts[0].event_seq == 1
+        assert [f.event_seq for f in snapshot.accounts[0].fills] == [1]
+        assert snapshot.accounts[0].state.name == "Alpha"
+        assert is_same(client, book.conn, book.alpha)
+        assert is_same(client, book.conn, book.beta)
+
+
+def test_snapshot_of_some_accounts(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(book.token, [book.beta]) as client:
+        assert [p.account_id for p in client.snapshot().accounts] == [book.beta]
+        fill(book.conn, book.alpha)
+        fill(book.conn, book.beta)
+        assert client.receive().account_id == book.beta
+
+
+def test_a_fill_comes_as_trade_with_the_state_after_it(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(book.token) as client:
+        client.snapshot()
+        for number in (1, 2, 3):
+            fill(book.conn, book.alpha, 1000 * number)
+            trade = client.wait_for(lambda m: isinstance(m, wire.Trade))
+            assert (trade.account_id, trade.event_seq) == (book.alpha, number)
+            assert trade.fill.event_seq == number
+            assert trade.fill.quantity == str(1000 * number)
+            assert is_same(client, book.conn, book.alpha)
+        assert client.gaps == 0
+
+
+def test_an_entry_comes_as_update(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(book.token) as client:
+        client.snapshot()
+        book.conn.execute("select api.record_entry(%s, 'deposit', 0.01)", [book.beta])
+        update = client.wait_for(lambda m: isinstance(m, wire.Update))
+        assert (update.account_id, update.state.balance) == (book.beta, "10000.01")
+
+
+def test_ticks_move_the_accounts_that_hold_the_instrument(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    fill(book.conn, book.alpha, 100_000)
+    with relay.client(book.token) as client:
+        client.snapshot()
+        tick(book.conn, "EUR/USD", "1.10100", "1.10110")
+        update = client.receive()
+        assert isinstance(update, wire.Update)
+        assert update.account_id == book.alpha
+        assert update.state.unrealized_pnl == "100.00"
+        assert update.state.equity == "10100.00"
+        assert update.positions[0].price == "1.10100"
+
+
+def test_many_ticks_become_few_updates_and_the_last_one_counts(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    fill(book.conn, book.alpha, 100_000)
+    with relay.client(book.token, [book.alpha]) as client:
+        client.snapshot()
+        for pips in range(300):
+            tick(book.conn, "EUR/USD", f"1.1{pips:04}", f"1.1{pips + 1:04}")
+        converge(client, book.conn, book.alpha)
+        assert client.states[book.alpha].equity == "10299.00"
+        assert relay.metric('tidemark_relay_messages_total{type="update"}') < 150
+
+
+def test_trades_are_never_merged_under_ticks(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(book.token) as client:
+        client.snapshot()
+        for number in range(60):
+            fill(book.conn, book.alpha)
+            tick(book.conn, "EUR/USD", f"1.1{number:04}", f"1.1{number + 1:04}")
+        seen: list[int] = []
+        while len(seen) < 60:
+            message = client.receive()
+            if isinstance(message, wire.Trade):
+                seen.append(message.event_seq)
+        assert seen == list(range(1, 61))
+        converge(client, book.conn, book.alpha, book.beta)
+
+
+def test_who_joins_in_the_middle_misses_nothing(relay: Relay, book: SimpleNamespace) -> None:
+    """Snapshot and shared reader are two reads: nothing may fall between them."""
+    stop = threading.Event()
+
+    def trade_on() -> None:
+        with book.database.connect() as conn:
+            while not stop.is_set():
+                fill(conn, book.alpha)
+                tick(conn, "EUR/USD", "1.10000", "1.10010")
+
+    book.database = Database(book.conn.info.dsn)
+    writer = threading.Thread(target=trade_on)
+    writer.start()
+    try:
+        for _ in range(15):
+            with relay.client(book.token, [book.alpha]) as client:
+                for _ in range(8):
+                    client.receive()
+                assert client.gaps == 0
+                newest = max(client.fills[book.alpha])
+                assert client.event_seqs[book.alpha] == newest
+    finally:
+        stop.set()
+        writer.join()
+    with relay.client(book.token) as client:
+        client.snapshot()
+        assert is_same(client, book.conn, book.alpha)
+
+
+def test_resync_brings_a_new_snapshot(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(book.token) as client:
+        client.snapshot()
+        client.send({"type": "resync"})
+        client.snapshot()
+        assert client.snapshots == 2
+
+
+def test_heartbeats_tell_the_last_events(relay: Relay, book: SimpleNamespace) -> None:
+    fill(book.conn, book.alpha)
+    with relay.client(book.token) as client:
+        beat = client.wait_for(lambda m: isinstance(m, wire.Heartbeat))
+        assert beat.database_ok
+        assert beat.event_seqs == {str(book.alpha): 1, str(book.beta): 0}
+        sent_at = datetime.fromisoformat(beat.sent_at)
+        assert abs(datetime.now(UTC) - sent_at) < timedelta(seconds=5)
+
+
+def test_an_account_opened_later_appears(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(book.token) as client:
+        client.snapshot()
+        gamma = open_account(book.conn, "Gamma")
+        assert gamma in {p.account_id for p in client.snapshot().accounts}
+        fill(book.conn, gamma)
+        trade = client.wait_for(lambda m: isinstance(m, wire.Trade))
+        assert trade.account_id == gamma
+
+
+# Who is let in --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("token", ["", "tm_wrong", "tm_\u00e9", "tm_\0"])
+def test_a_wrong_token_is_refused(any_relay: Relay, token: str) -> None:
+    with any_relay.client(token) as client:
+        error = refusal(client.connection)
+        assert error.code == "bad_token"
+        assert "tidemark token issue" in error.remedy
+
+
+def test_an_expired_token_ends_the_session(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(issue_token(book.conn, lasts="1 second")) as client:
+        client.snapshot()
+        assert refusal(client.connection).code == "bad_token"
+
+
+def test_a_revoked_token_ends_its_sessions_within_a_second(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    other = issue_token(book.conn)
+    with relay.client(book.token) as client, relay.client(other) as unharmed:
+        client.snapshot()
+        unharmed.snapshot()
+        (token_id,) = one(book.conn, "select min(token_id) from api.tokens")
+        book.conn.execute("select api.revoke_token(%s)", [token_id])
+        began = time.monotonic()
+        assert refusal(client.connection).code == "bad_token"
+        assert time.monotonic() - began < 1
+        fill(book.conn, book.alpha)
+        unharmed.wait_for(lambda m: isinstance(m, wire.Trade))
+    with relay.client(book.token) as client:
+        assert refusal(client.connection).code == "bad_token"
+
+
+def test_a_revocation_that_nobody_notified_is_found(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(book.token) as client:
+        client.snapshot()
+        book.conn.execute("update relay.tokens set revoked_at = now()")
+        assert refusal(client.connection).code == "bad_token"
+
+
+def test_accounts_that_the_token_does_not_open_are_refused(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    token = issue_token(book.conn, [book.alpha])
+    for wanted in ([book.beta], [book.alpha, book.beta], [10**12], [-(2**63)]):
+        with relay.client(token, wanted) as client:
+            assert refusal(client.connection).code == "not_allowed"
+    with relay.client(token) as client:
+        assert [p.account_id for p in client.snapshot().accounts] == [book.alpha]
+
+
+HELLO = '{"type":"hello","token":"tm_x"}'
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "not json",
+        "[]",
+        '{"type":"goodbye"}',
+        '{"type":"resync"}',
+        '{"type":"hello"}',
+        '{"type":"hello","token":1}',
+        '{"type":"hello","token":"t","account_ids":["1"]}',
+        '{"type":"hello","token":"t","account_ids":[]}',
+        '{"type":"hello","token":"t","admin":true}',
+        HELLO.encode(),
+        HELLO.replace("tm_x", "x" * 5000),
+    ],
+)
+def test_a_bad_first_message_is_refused(any_relay: Relay, message: str | bytes) -> None:
+    with any_relay.open() as connection:
+        connection.send(message)
+        error = refusal(connection)
+        assert error.code == "bad_message"
+        assert error.remedy
+
+
+def test_a_bad_later_message_is_refused(relay: Relay, book: SimpleNamespace) -> None:
+    for message in ("{}", HELLO):
+        with relay.client(book.token) as client:
+            client.snapshot()
+            client.connection.send(message)
+            assert refusal(client.connection).code == "bad_message"
+
+
+def test_a_huge_message_is_cut_off(any_relay: Relay) -> None:
+    with any_relay.open() as connection:
+        connection.send("x" * 10_000_000)
+        with pytest.raises(ConnectionClosed):
+            connection.recv(PATIENCE)
+
+
+def test_who_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "HELLO_TIMEOUT", 0.01)
+    sent: list[bytes] = []
+    closed: list[int] = []
+
+    class Silent:
+        transport = SimpleNamespace(
+            get_extra_info=lambda _: SimpleNamespace(setsockopt=lambda *_: None)
+        )
+
+        async def recv(self) -> str:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(self, data: bytes, text: bool) -> None:
+            assert text
+            sent.append(data)
+
+        async def close(self, code: int, _reason: str) -> None:
+            closed.append(code)
+
+    async def converse() -> None:
+        hub: Any = SimpleNamespace(leave=lambda _: None)
+        connection: Any = Silent()
+        await session.Session(connection, hub, Metrics()).run()
+
+    asyncio.run(converse())
+    (error,) = map(decode, sent)
+    assert isinstance(error, wire.Error)
+    assert (error.code, closed) == ("bad_message", [1008])
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_let_in"),
+    [
+        ("http://{host}", True),
+        ("https://desk.example", True),
+        ("http://evil.example", False),
+        ("http://{host}.evil.example", False),
+        ("http://127.0.0.1:1", False),
+        ("null", False),
+    ],
+)
+def test_origin_is_checked(any_relay: Relay, origin: str, is_let_in: bool) -> None:
+    origin = origin.format(host=f"{any_relay.host}:{any_relay.port}")
+    if is_let_in:
+        with any_relay.open(origin=origin):
+            pass
+    else:
+        with pytest.raises(InvalidStatus) as refused:
+            any_relay.open(origin=origin)
+        assert refused.value.response.status_code == 403
+
+
+def test_the_subprotocol_is_required(any_relay: Relay) -> None:
+    for offered in (None, ["tidemark.v0"]):
+        with pytest.raises(InvalidStatus) as refused:
+            any_relay.open(subprotocols=offered)
+        assert refused.value.response.status_code == 400
+
+
+# When something breaks ------------------------------------------------------------------------
+
+TERMINATE = """
+    select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity
+    where datname = current_database() and application_name = 'tidemark relay' and {}
+"""
+
+
+def test_lost_database_connections_are_made_anew(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(book.token) as client:
+        client.snapshot()
+        (count,) = one(book.conn, TERMINATE.format("true"))
+        assert count >= 2
+        fill(book.conn, book.alpha)
+        tick(book.conn, "EUR/USD", "1.20000", "1.20010")
+        converge(client, book.conn, book.alpha, book.beta)
+        assert client.gaps == 0
+        until(lambda: relay.get("/healthz")[0].status == 200)
+        fill(book.conn, book.beta)
+        client.wait_for(lambda m: isinstance(m, wire.Trade) and m.account_id == book.beta)
+
+
+def test_changes_are_found_without_notifications(relay: Relay, book: SimpleNamespace) -> None:
+    """Both notifications are taken away where they are made."""
+    for name in ("tidemark_account", "tidemark_prices"):
+        for (definition,) in book.conn.execute(
+            "select pg_get_functiondef(oid) from pg_proc where prosrc like %s", [f"%'{name}'%"]
+        ).fetchall():
+            book.conn.execute(definition.replace(f"'{name}'", "'unheard'").encode())
+    with relay.client(book.token) as client:
+        client.snapshot()
+        fill(book.conn, book.alpha)
+        client.wait_for(lambda m: isinstance(m, wire.Trade))
+        tick(book.conn, "EUR/USD", "1.20000", "1.20010")
+        converge(client, book.conn, book.alpha, book.beta)
+
+
+def test_a_lost_listener_is_replaced(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(book.token) as client:
+        client.snapshot()
+        (count,) = one(book.conn, TERMINATE.format("query ~* '^(listen|select 1$)'"))
+        assert count == 1
+        fill(book.conn, book.alpha)
+        converge(client, book.conn, book.alpha)
+        until(lambda: relay.metric("tidemark_relay_listener_up") == 1)
+        fill(book.conn, book.alpha)
+        converge(client, book.conn, book.alpha)
+        assert client.snapshots == 1
+
+
+def test_clients_are_told_while_the_database_is_away(
+    relay: Relay, book: SimpleNamespace, admin: Connection
+) -> None:
+    name = book.conn.info.dbname
+    with relay.client(book.token) as client:
+        client.snapshot()
+        admin.execute(f'alter database "{name}" allow_connections false'.encode())
+        try:
+            one(book.conn, TERMINATE.format("true"))
+            beat = client.wait_for(lambda m: isinstance(m, wire.Heartbeat))
+            assert not beat.database_ok
+            response, body = relay.get("/healthz")
+            assert response.status == 503
+            assert b'"database":false' in body
+            with relay.client(book.token) as late:
+                assert refusal(late.connection).code == "unavailable"
+            fill(book.conn, book.alpha)
+        finally:
+            admin.execute(f'alter database "{name}" allow_connections true'.encode())
+        client.wait_for(lambda m: isinstance(m, wire.Trade))
+        client.wait_for(lambda m: isinstance(m, wire.Heartbeat) and m.database_ok)
+        assert is_same(client, book.conn, book.alpha)
+
+
+def test_pages_start_anew_when_the_database_is_set_back(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    """A crash loses commits that did not wait for the disk; versions are then given twice."""
+    with relay.client(book.token) as client:
+        client.snapshot()
+        book.conn.execute("update equity.account_states set version = version - 1")
+        assert refusal(client.connection).code == "unavailable"
+    with relay.client(book.token) as client:
+        client.snapshot()
+        assert is_same(client, book.conn, book.alpha)
+        fill(book.conn, book.alpha)
+        client.wait_for(lambda m: isinstance(m, wire.Trade))
+
+
+@contextlib.contextmanager
+def stuck_client(relay: Relay, book: SimpleNamespace) -> Iterator[Client]:
+    """A client that has stopped to read, with all that lies between full."""
+    for _ in range(40):
+        open_account(book.conn, "more")
+    book.conn.execute(
+        "select api.record_fill(account_id, 'EUR/USD', 'buy', 1000, 1.1) from api.accounts"
+    )
+    small = socket.create_connection((relay.host, relay.port))
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+    pips = iter(range(10_000))
+
+    def is_merging() -> bool:
+        tick(book.conn, "EUR/USD", f"1.1{next(pips):04}", "1.30000")
+        return relay.metric("tidemark_relay_merged_updates_total") > 100
+
+    with relay.client(book.token, sock=small, max_queue=1) as client:
+        client.snapshot()
+        until(is_merging, 60)
+        yield client
+
+
+def test_a_client_that_does_not_read_gets_the_latest_state_later(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    with stuck_client(relay, book) as slow, relay.client(book.token) as quick:
+        quick.snapshot()
+        for _ in range(MAX_TRADES + 10):
+            fill(book.conn, book.alpha, 1)
+        until(lambda: relay.metric('tidemark_relay_resyncs_total{cause="overflow"}') == 1)
+        converge(quick, book.conn, book.alpha, book.beta)
+        assert (quick.gaps, quick.snapshots) == (0, 1)
+        slow.snapshot()
+        converge(slow, book.conn, book.alpha, book.beta)
+        assert slow.snapshots == 2
+
+
+def test_a_client_that_does_not_read_is_sent_away_all_the_same(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    with stuck_client(relay, book):
+        book.conn.execute("select api.revoke_token(token_id) from api.tokens")
+        until(lambda: relay.metric("tidemark_relay_clients") == 0, 3)
+
+
+def test_outbox_keeps_trades_and_the_latest_update() -> None:
+    outbox = Outbox(Metrics())
+    outbox.begin_snapshot()
+
+    def offer(kind: str, account_id: int, version: int, event_seq: int) -> None:
+        outbox.offer(Frame(kind, account_id, Mark(version, event_seq), b""))
+
+    offer("update", 1, 2, 0)
+    offer("trade", 1, 3, 1)
+    offer("update", 2, 5, 0)
+    offer("update", 1, 4, 1)
+    offer("update", 2, 6, 0)
+    outbox.end_snapshot({1: Mark(2, 0), 2: Mark(5, 0)})
+    taken = list(iter(outbox.take, None))
+    assert [(f.kind, f.account_id, f.mark.version) for f in taken if f] == [
+        ("trade", 1, 3),
+        ("update", 2, 6),
+        ("update", 1, 4),
+    ]
+    offer("update", 2, 5, 0)
+    offer("trade", 1, 3, 0)
+    assert outbox.take() is None, "the snapshot holds these"
+    for number in range(MAX_TRADES + 50):
+        offer("trade", 1, 10 + number, 10 + number)
+        offer("update", number, 9000, 0)
+    assert outbox.wants_snapshot
+    assert len(outbox) == 0
+
+
+# The process ----------------------------------------------------------------------------------
+
+
+def test_healthz(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(book.token) as client:
+        client.snapshot()
+        response, body = relay.get("/healthz")
+        assert response.status == 200
+        assert response.headers["Content-Type"] == "application/json"
+        assert body == b'{"database":true,"listener":true,"clients":1}\n'
+
+
+def test_metrics_are_for_this_machine_only(any_relay: Relay) -> None:
+    response, body = any_relay.get("/metrics")
+    assert response.status == 200
+    assert b"tidemark_relay_clients 0.0" in body
+    response, _ = any_relay.get("/metrics", headers={"X-Forwarded-For": "192.0.2.1"})
+    assert response.status == 403
+    request: Any = SimpleNamespace(headers={})
+    for peer, is_local in (("127.0.0.1", True), ("::1", True), ("192.0.2.1", False)):
+        connection: Any = SimpleNamespace(remote_address=(peer, 1))
+        assert http.is_local(connection, request) is is_local
+
+
+def test_metrics_at_an_address_of_their_own(database: Database) -> None:
+    port = free_port()
+    with running_relay(database.dsn, "--metrics-listen", f"127.0.0.1:{port}") as relay:
+        relay.port = port
+        response, body = relay.get("/metrics")
+        assert response.status == 200
+        assert b"tidemark_relay_listener_up" in body
+        assert relay.get("/")[0].status == 404
+
+
+def test_the_page_is_served(any_relay: Relay) -> None:
+    if not (paths.PAGE / "index.html").is_file():
+        pytest.skip("the page is not built: make page")
+    response, index = any_relay.get("/?x=1")
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.headers["Cache-Control"] == "no-cache"
+    policy = response.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    assert "unsafe" not in policy
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    assets = re.findall(r'(?:src|href)="\./(assets/[^"]+)"', index.decode())
+    assert any(path.endswith(".js") for path in assets)
+    for path in assets:
+        response, body = any_relay.get(f"/{path}")
+        assert response.headers["Content-Type"] == page.MIME_TYPES[Path(path).suffix]
+        assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert body == (paths.PAGE / path).read_bytes()
+        head, nothing = any_relay.get(f"/{path}", "HEAD")
+        assert (head.status, nothing) == (200, b"")
+        assert head.headers["Content-Length"] == str(len(body))
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/assets/", "/assets", "/../pyproject.toml", "/%2e%2e/pyproject.toml"]
+)
+def test_anything_else_is_not_found(any_relay: Relay, path: str) -> None:
+    assert any_relay.get(path)[0].status == 404
+    assert any_relay.get(path, "HEAD")[1] == b""
+
+
+def test_other_methods_are_refused(any_relay: Relay) -> None:
+    response, _ = any_relay.get("/", "POST")
+    assert response.status == 405
+    assert response.headers["Allow"] == "GET, HEAD"
+
+
+def test_a_page_that_was_not_built_says_so(tmp_path: Path) -> None:
+    (file,) = page.load(tmp_path / "dist").values()
+    assert file.status == 503
+    assert b"make page" in file.body
+
+
+def test_stops_on_sigterm_and_says_goodbye(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(book.token) as client:
+        client.snapshot()
+        assert relay.stop() == 0
+        with pytest.raises(ConnectionClosed) as closed:
+            client.receive()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
+
+
+def test_stops_on_sigint_although_a_client_does_not_read(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    with stuck_client(relay, book):
+        relay.process.send_signal(signal.SIGINT)
+        assert relay.process.wait(5) == 0
+
+
+def test_a_taken_address_is_named(database: Database) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = tidemark(database, "relay", "--listen", f"127.0.0.1:{port}")
+    assert done.returncode == 1
+    assert f"the address 127.0.0.1:{port} is taken" in done.stderr
+    assert "--listen" in done.stderr
+
+
+def test_wrong_usage_and_no_schema(database: Database, empty_database: Database) -> None:
+    assert tidemark(database, "relay", "--listen", "nonsense").returncode == 2
+    done = tidemark(empty_database, "relay", "--listen", "127.0.0.1:0")
+    assert done.returncode == 1
+    assert "tidemark migrate" in done.stderr
+
+
+def test_channels_are_those_that_sql_notifies() -> None:
+    sql = "\n".join(path.read_text() for path in paths.SQL.rglob("*.sql"))
+    assert set(re.findall(r"pg_notify\('([^']+)'", sql)) == set(CHANNELS)
+
+
+def tidemark(database: Database, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command, run to its end."""
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "glue", *arguments],
+        env=os.environ | {"TIDEMARK_DSN": database.dsn},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
