@@ -41,9 +41,10 @@ class AccountState(msgspec.Struct, kw_only=True):
 
 
 class Position(msgspec.Struct, kw_only=True):
-    """A row of api.positions: an open position; `_quote` in the instrument's quote currency."""
+    """A row of api.positions: an open position; `_quote` in `quote_currency`."""
 
     symbol: str
+    quote_currency: str
     side: Literal["long", "short"]
     quantity: Amount
     average_price: Amount
@@ -54,6 +55,8 @@ class Position(msgspec.Struct, kw_only=True):
     conversion_rate: Amount | None
     margin_used: Amount | None
     is_priced: bool
+    priced_at: Instant | None
+    """Event time of the quote."""
 
 
 class Fill(msgspec.Struct, kw_only=True):

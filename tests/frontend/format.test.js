@@ -22,6 +22,15 @@ test.each([
   expect(formatAmount(value, 'pnl')).toBe(text);
 });
 
+test.each([
+  ['2.1', '+2.10'],
+  ['-1120', '−1,120.00'],
+  ['0.00012', '+0.00012'],
+  ['0', '0.00'],
+])('an exact profit of %s has two decimals at least: %s', (value, text) => {
+  expect(formatAmount(value, 'exactPnl')).toBe(text);
+});
+
 test('quantities lose trailing zeros, prices keep theirs', () => {
   expect(formatAmount('1200000.00', 'quantity')).toBe('1,200,000');
   expect(formatAmount('0.001250', 'quantity')).toBe('0.00125');

@@ -28,6 +28,7 @@ export const state = (fields = {}) => ({
 /** @param {Partial<Wire.Position>} [fields] @returns {Wire.Position} */
 export const position = (fields = {}) => ({
   symbol: 'EUR/USD',
+  quote_currency: 'USD',
   side: 'long',
   quantity: '1000.00',
   average_price: '1.3869400000',
@@ -37,6 +38,7 @@ export const position = (fields = {}) => ({
   conversion_rate: '1.000000000000',
   margin_used: '46.23',
   is_priced: true,
+  priced_at: AT,
   ...fields,
 });
 

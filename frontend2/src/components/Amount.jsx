@@ -12,10 +12,11 @@ const UNKNOWN = 'Unknown: a position has no current price or no conversion rate.
  * @property {AmountKind} [kind]
  * @property {AmountString | null} [like] an amount whose digits this one should have
  * @property {string} [unknown] why there may be no value
+ * @property {string} [unit] shown after the amount
  */
 
 /** @param {AmountProps} props */
-export function Amount({ value, kind = 'money', like = null, unknown = UNKNOWN }) {
+export function Amount({ value, kind = 'money', like = null, unknown = UNKNOWN, unit }) {
   if (value === null) {
     return (
       <span className="unknown" role="img" aria-label={unknown} title={unknown}>
@@ -23,7 +24,14 @@ export function Amount({ value, kind = 'money', like = null, unknown = UNKNOWN }
       </span>
     );
   }
-  return formatAmount(value, kind, like);
+  const text = formatAmount(value, kind, like);
+  return unit === undefined ? (
+    text
+  ) : (
+    <>
+      {text} <span className="unit">{unit}</span>
+    </>
+  );
 }
 
 /**
@@ -46,7 +54,7 @@ export function AmountCell({ field, label, className = '', ...amount }) {
 
 /** @param {Pick<AmountProps, 'value' | 'kind'>} amount */
 export function toneOf({ value, kind }) {
-  if (kind !== 'pnl' || value === null) return '';
+  if ((kind !== 'pnl' && kind !== 'exactPnl') || value === null) return '';
   return ['loss', 'flat', 'gain'][signOf(value) + 1] ?? '';
 }
 

@@ -31,9 +31,10 @@ export const HEARTBEAT_SECONDS = 5;
  */
 
 /**
- * An open position; `_quote` in the instrument's quote currency.
+ * An open position; `_quote` in `quote_currency`.
  * @typedef {object} Position
  * @property {string} symbol
+ * @property {string} quote_currency
  * @property {'long' | 'short'} side
  * @property {Amount} quantity
  * @property {Amount} average_price
@@ -43,6 +44,7 @@ export const HEARTBEAT_SECONDS = 5;
  * @property {Amount | null} conversion_rate
  * @property {Amount | null} margin_used
  * @property {boolean} is_priced
+ * @property {Instant | null} priced_at event time of the quote
  */
 
 /**

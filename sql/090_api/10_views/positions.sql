@@ -7,11 +7,12 @@ select
     trim_scale(market.round_div(v.cost, v.quantity * v.contract_size, 10)) as average_price,
     v.price,
     v.unrealized_pnl,
-    v.unrealized_pnl_quote,
+    trim_scale(v.unrealized_pnl_quote) as unrealized_pnl_quote,
     v.conversion_rate,
     v.margin_used,
     v.unrealized_pnl is not null as is_priced,
-    v.priced_at
+    v.priced_at,
+    i.quote_currency
 from equity.position_values v
 join market.instruments i using (instrument_id);
 
@@ -23,7 +24,7 @@ comment on column api.positions.price is
 comment on column api.positions.unrealized_pnl is
     'In account currency, at its money scale; null without a price or conversion rate.';
 comment on column api.positions.unrealized_pnl_quote is
-    'In the instrument''s quote currency, exact.';
+    'In quote_currency, exact.';
 comment on column api.positions.conversion_rate is 'Quote to account currency, at mid.';
 comment on column api.positions.margin_used is 'Margin rate × value at mid, in account currency.';
 comment on column api.positions.priced_at is 'Event time of the quote.';

@@ -64,6 +64,7 @@ set search_path = pg_catalog, pg_temp
 as $$
     select coalesce(jsonb_agg(jsonb_build_object(
         'symbol', symbol,
+        'quote_currency', quote_currency,
         'side', side,
         'quantity', quantity::text,
         'average_price', average_price::text,
@@ -72,7 +73,8 @@ as $$
         'unrealized_pnl_quote', unrealized_pnl_quote::text,
         'conversion_rate', conversion_rate::text,
         'margin_used', margin_used::text,
-        'is_priced', is_priced
+        'is_priced', is_priced,
+        'priced_at', relay.iso(priced_at)
     ) order by symbol, side), '[]')
     from api.positions
     where account_id = p_account_id;
