@@ -58,7 +58,6 @@ def _producer(servers: str | None) -> Iterator[Producer]:
             **broker,
             "bootstrap.servers": servers or NEVER_ASKED,
             "client.id": "tidemark-feed",
-            "linger.ms": 1,
             "message.timeout.ms": 10_000,  # a price that is older is worth nothing
         }
     )

@@ -25,6 +25,11 @@ from tests.glue.broker import (
 
 LOAD = 30_000
 CHUNK = 200
+TERMINATE = """
+select pg_terminate_backend(pid)
+from pg_stat_activity
+where datname = current_database() and application_name = 'tidemark ingest'
+"""
 PACE = 0.02
 """Seconds from chunk to chunk: the load lasts 3 s."""
 
@@ -137,13 +142,45 @@ def test_a_lost_database_connection_loses_and_doubles_nothing(
     load = Load(broker)
     for goal in (1, 5_000, 10_000, 20_000):
         until(lambda goal=goal: count(conn) >= goal, f"{goal} ticks")
-        conn.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where application_name = 'tidemark ingest'"
-        )
+        conn.execute(TERMINATE)
     load.check(conn)
     assert running.logged().count("database lost") == 4
     assert running.is_running()
+
+
+@pytest.fixture
+def shut(
+    admin: Connection, conn: Connection, running: IngestProcess, broker: Broker
+) -> IngestProcess:
+    """A running process whose database lets nobody in any more."""
+    until(lambda: "consuming" in running.logged(), "start")
+    admin.execute(f"alter database {conn.info.dbname} allow_connections false")
+    conn.execute(TERMINATE)
+    broker.send(message(1))
+    until(lambda: "database lost" in running.logged(), "a line that it tries again")
+    return running
+
+
+def test_it_goes_on_when_the_database_is_back(
+    shut: IngestProcess, admin: Connection, conn: Connection
+) -> None:
+    admin.execute(f"alter database {conn.info.dbname} allow_connections true")
+    until(lambda: count(conn) == 1, "the tick")
+    until(lambda: "database is back" in shut.logged(), "a line that it goes on")
+    assert shut.logged().count("database lost") == 1
+
+
+def test_it_stops_when_asked_while_the_database_is_away(shut: IngestProcess) -> None:
+    assert shut.stop() == 0
+
+
+def test_a_database_without_the_schema_is_an_error_with_a_remedy(
+    empty_database: Database, broker: Broker, log: Path
+) -> None:
+    broker.make_topic()
+    with ingest(empty_database.dsn, broker.address, log) as process:
+        assert process.wait() == 1
+        assert "tidemark migrate" in process.logged()
 
 
 def test_batches_grow_with_the_load(
