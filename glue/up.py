@@ -91,7 +91,7 @@ def demo(configured: Settings, dsn: str | None, kafka: str | None) -> None:
         token = issue_token(dsn)
         with accounts.Watch(dsn) as watch:
             run.start_services(dsn, run.children.wait_for_answer(feed)["kafka"], address)
-            run.start("traders", "glue.demo.traders", environment={"TIDEMARK_DSN": dsn})
+            run.start("traders", "glue.demo", "trade", environment={"TIDEMARK_DSN": dsn})
             run.wait_for("the relay", lambda: is_healthy(address))
             run.wait_for("the first tick", watch.has_ticked)
         run.announce(dsn, address, token)

@@ -1,11 +1,10 @@
 """Traders: the demo's accounts buy and sell now and then, at the quotes of the moment.
 
-Run as `python -m glue.demo.traders`. Every decision begins by reading what is open, so somebody may
+Run as `python -m glue.demo trade`. Every decision begins by reading what is open, so somebody may
 book fills in psql beside it. Trades keep the margin used well below half of the equity.
 """
 
 import random
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +13,10 @@ from typing import NamedTuple
 
 import psycopg
 
-from glue import db, errors, logs, service, settings
+from glue import db, logs, service
 from glue.demo import accounts
 from glue.demo.accounts import ACCOUNTS, Account, Connection
-from glue.errors import ServerError, TidemarkError
+from glue.errors import ServerError
 from glue.stop import Stop
 
 MEAN_PAUSE = 3.0
@@ -302,21 +301,3 @@ def _trade(traders: Traders, stop: Stop) -> None:
         if time.monotonic() - reported_at > REPORT_INTERVAL:
             log.info("trading", booked=traders.booked)
             reported_at = time.monotonic()
-
-
-def _run() -> int:
-    try:
-        configured = settings.load()
-        logs.configure(configured.log)
-        main(db.dsn_of(configured))
-    except (TidemarkError, psycopg.Error) as error:
-        known = error if isinstance(error, TidemarkError) else errors.from_database(error)
-        if known is None:
-            raise
-        print(f"tidemark: {known.message}\n  {known.remedy}".rstrip(), file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_run())

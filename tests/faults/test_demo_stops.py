@@ -72,7 +72,7 @@ def test_ctrl_c_stops_all_and_the_next_start_continues(home):
         assert_nothing_is_left(up, home)
 
     assert code == 0, up.output
-    assert names == {"glue.local.keeper", "feed", "ingest", "relay", "glue.demo.traders"}
+    assert names == {"glue.local.keeper", "feed", "ingest", "relay", "trade"}
     assert set(numbers) == {account.number for account in ACCOUNTS}
     assert broken == []
     assert "Traceback" not in up.output

@@ -144,7 +144,7 @@ class TestTrading:
     def test_lost_connection_is_made_anew(self, database, conn, ids):
         tick(conn, Market(1))
         process = subprocess.Popen(
-            [sys.executable, "-m", "glue.demo.traders"],
+            [sys.executable, "-m", "glue.demo", "trade"],
             env=os.environ | {"TIDEMARK_DSN": database.dsn},
             stderr=subprocess.PIPE,
             text=True,
