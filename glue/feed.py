@@ -17,7 +17,7 @@ from glue.errors import FeedError
 from glue.stop import Stop
 
 NEVER_ASKED = "embedded:0"
-KAFKA_TIMEOUT = 10.0
+KAFKA_TIMEOUT = 5.0
 """Seconds."""
 
 log = logs.get("feed")
