@@ -14,7 +14,8 @@ declare
         select unnest(p_account_ids) except select account_id from ledger.accounts
     );
 begin
-    if coalesce(p_label, '') !~ '[^[:space:]]' or not coalesce(p_valid_for > interval '0', false)
+    if coalesce(p_label, '') !~ '[^[:space:]]'
+        or p_valid_for is null or p_valid_for <= interval '0' or p_valid_for > interval '100 years'
         or cardinality(p_account_ids) = 0 or cardinality(v_unknown) > 0 then
         raise exception 'token cannot be issued so'
             using errcode = 'TM301',
@@ -22,13 +23,18 @@ begin
                       'label: %s, valid for: %s, accounts: %s, unknown accounts: %s',
                       p_label, p_valid_for, p_account_ids, v_unknown
                   ),
-                  hint = 'A token needs a label, a time to live, '
+                  hint = 'A token needs a label, a time to live (up to 100 years), '
                          'and existing accounts (or null for all).';
     end if;
 
     token := 'tm_' || replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
     insert into relay.tokens (token_hash, label, account_ids, expires_at)
-    values (relay.token_hash(token), p_label, p_account_ids, now() + p_valid_for)
+    values (
+        relay.token_hash(token), p_label,
+        case when p_account_ids is not null
+            then array(select distinct unnest(p_account_ids) as account_id order by account_id) end,
+        now() + p_valid_for
+    )
     returning token_id, expires_at into token_id, expires_at;
     return next;
 end
