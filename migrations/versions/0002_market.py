@@ -21,7 +21,8 @@ create table market.instruments (
     constraint quote_currency_is_code check (quote_currency ~ '^[A-Z][A-Z0-9]{2,11}$'),
     constraint currencies_differ check (base_currency <> quote_currency),
     constraint margin_rate_is_fraction check (margin_rate between 0 and 1),
-    constraint contract_size_is_positive check (contract_size > 0 and contract_size < 'Infinity')
+    constraint contract_size_is_in_range check (contract_size > 0 and contract_size < 1e15),
+    constraint contract_size_has_declared_digits check (min_scale(contract_size) <= 8)
 );
 
 create table market.ticks (
@@ -31,8 +32,9 @@ create table market.ticks (
     instrument_id bigint not null,
     bid numeric not null,
     ask numeric not null,
-    constraint bid_is_positive check (bid > 0 and bid < 'Infinity'),
-    constraint bid_not_above_ask check (bid <= ask and ask < 'Infinity'),
+    constraint bid_is_positive check (bid > 0),
+    constraint bid_not_above_ask check (bid <= ask),
+    constraint ask_is_in_range check (ask < 1e15),
     constraint price_has_declared_digits check (min_scale(bid) <= 10 and min_scale(ask) <= 10)
 );
 select public.create_hypertable(

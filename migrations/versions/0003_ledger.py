@@ -81,9 +81,9 @@ create table ledger.fills (
     constraint side_is_known check (side in ('buy', 'sell')),
     constraint effect_is_known check (effect in ('open', 'close', 'flip')),
     constraint position_side_is_known check (position_side in ('net', 'long', 'short')),
-    constraint quantity_is_positive check (quantity > 0 and quantity < 'Infinity'),
-    constraint price_is_positive check (price > 0 and price < 'Infinity'),
-    constraint commission_not_negative check (commission >= 0 and commission < 'Infinity')
+    constraint quantity_is_in_range check (quantity > 0 and quantity < 1e15),
+    constraint price_is_in_range check (price > 0 and price < 1e15),
+    constraint commission_is_in_range check (commission >= 0 and commission < 1e15)
 );
 
 create table ledger.entries (
@@ -108,7 +108,7 @@ create table ledger.entries (
             'financing', 'dividend', 'credit', 'adjustment'
         )
     ),
-    constraint amount_is_finite check (amount not in (0, 'NaN', 'Infinity', '-Infinity')),
+    constraint amount_is_in_range check (amount <> 0 and abs(amount) < 1e15),
     constraint sign_fits_kind check (
         case kind
             when 'deposit' then amount > 0

@@ -2,7 +2,7 @@
 -- share a pivot. Each pair of currencies has one path in force and the rate that its quotes give.
 
 -- The rate of a path from the mids of its legs (null where a leg has no quote), rounded once to
--- 12 decimals.
+-- 12 decimals. One that rounds to zero is unknown: nothing may be worth zero by it.
 create or replace function market.path_rate(
     p_first_mid numeric,
     p_first_is_inverse boolean,
@@ -10,7 +10,7 @@ create or replace function market.path_rate(
     p_second_is_inverse boolean
 ) returns numeric
 language sql immutable parallel safe
-return case
+return nullif(case
     when p_first_is_inverse is null then 1
     when p_second_is_inverse is null then case when p_first_is_inverse
         then market.round_div(1, p_first_mid, 12) else round(p_first_mid, 12) end
@@ -21,7 +21,7 @@ return case
             * case when p_second_is_inverse then p_second_mid else 1 end,
         12
     )
-end;
+end, 0);
 
 comment on function market.path_rate is
     'Conversion rate of a path: mids of direct legs over mids of inverse legs, at 12 decimals; '
@@ -50,7 +50,7 @@ comment on view market.computed_conversion_rates is
 
 -- Chooses the path of every pair anew: paths with all legs quoted first, then the shortest, then
 -- direct before inverse, then the pivot USD, EUR or the first by name. Called when an instrument
--- comes, or gets its first quote.
+-- comes, or gets its first quote. Pairs without a path any more go.
 -- Locks: market.conversion_rates; the caller holds the lock of tick statements.
 create or replace function market.choose_conversion_paths() returns void
 language sql
@@ -90,6 +90,13 @@ as $$
         order by from_currency, to_currency, is_quoted desc, length,
                  pivot is distinct from 'USD', pivot is distinct from 'EUR', pivot,
                  first_is_inverse, second_is_inverse, first_instrument_id, second_instrument_id
+    ),
+    gone as (
+        delete from market.conversion_rates r
+        where not exists (
+            select from chosen n
+            where n.from_currency = r.from_currency and n.to_currency = r.to_currency
+        )
     )
     insert into market.conversion_rates as c (
         from_currency, to_currency,

@@ -16,14 +16,14 @@ as $$
 declare
     v_problem text := case
         when p_side is null or p_side not in ('buy', 'sell') then 'the side is buy or sell'
-        when p_quantity is null or not (p_quantity > 0 and p_quantity < 'Infinity')
-            then 'the quantity is finite and positive'
+        when p_quantity is null or not (p_quantity > 0 and p_quantity < 1e15)
+            then 'the quantity is positive and below 10^15'
         when min_scale(p_quantity) > 8 then 'the quantity has at most 8 decimals'
-        when p_price is null or not (p_price > 0 and p_price < 'Infinity')
-            then 'the price is finite and positive'
+        when p_price is null or not (p_price > 0 and p_price < 1e15)
+            then 'the price is positive and below 10^15'
         when min_scale(p_price) > 10 then 'the price has at most 10 decimals'
-        when p_commission is null or not (p_commission >= 0 and p_commission < 'Infinity')
-            then 'the commission is finite and not negative (a rebate is an adjustment entry)'
+        when p_commission is null or not (p_commission >= 0 and p_commission < 1e15)
+            then 'the commission is from 0 to below 10^15 (a rebate is an adjustment entry)'
         when min_scale(p_commission) > p_money_scale
             then format('the commission has at most %s decimals', p_money_scale)
         when p_effect is null or p_effect not in ('auto', 'open', 'close')
@@ -37,10 +37,10 @@ begin
                                   p_side, p_quantity, p_price, p_commission, p_effect),
                   hint = format('It must hold that %s.', v_problem);
     end if;
-    if p_event_at is null or not isfinite(p_event_at) then
+    if p_event_at is null or p_event_at not between '1970-01-01' and '9999-01-01' then
         raise exception 'event time is not usable'
             using errcode = 'TM113', detail = format('event_at: %s', p_event_at),
-                  hint = 'It must be a finite instant.';
+                  hint = 'It must be an instant from 1970 to 9998.';
     end if;
 end
 $$;

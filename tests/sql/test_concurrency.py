@@ -65,6 +65,35 @@ def test_a_first_fill_waits_for_the_tick_that_is_being_stored(
     assert_sound(conn)
 
 
+def test_new_terms_wait_for_the_fill_that_is_being_booked(
+    database: Database, conn: Connection
+) -> None:
+    instrument(conn, "EUR/USD")
+    account_id = account(conn)
+    tick(conn, "EUR/USD", 0, "1.1", "1.1")
+    refused: list[str | None] = []
+
+    def change_terms(other: Connection) -> None:
+        try:
+            instrument(other, "EUR/USD", contract_size="10")
+        except psycopg.Error as error:
+            refused.append(error.sqlstate)
+
+    with database.connect() as holder:
+        holder.autocommit = False
+        holder.execute("select from ledger.accounts for update")
+        booked = in_the_background(
+            database, lambda other: fill(other, account_id, "EUR/USD", "buy", "100", "1")
+        )
+        changed = in_the_background(database, change_terms)
+        holder.rollback()
+    booked.join()
+    changed.join()
+    assert refused == ["TM122"]
+    assert state(conn, account_id)["unrealized_pnl"] == D("10.00")
+    assert_sound(conn)
+
+
 def test_a_tick_waits_for_the_fill_that_is_being_booked(
     database: Database, conn: Connection
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_repeat_is_answered_on_a_closed_account_too(conn: Connection) -> None:
         ("deposit", "NaN", "TM110"),
         ("deposit", "Infinity", "TM110"),
         ("adjustment", "-Infinity", "TM110"),
+        ("deposit", "1e15", "TM110"),
         ("deposit", "1.005", "TM110"),
         ("deposit", None, "TM110"),
         ("deposit", "-1", "TM112"),

@@ -154,6 +154,36 @@ def test_rounding_is_half_away_from_zero(conn: Connection) -> None:
     assert state(conn, short)["unrealized_pnl"] == D("-0.01")
 
 
+def test_a_rate_that_rounds_to_zero_is_unknown_and_stops_no_tick(conn: Connection) -> None:
+    instrument(conn, "EUR/USD")
+    instrument(conn, "EUR/XXX")
+    account_id = account(conn, "EUR")
+    ticks(conn, ("EUR/USD", 0, "1.1", "1.1"), ("EUR/XXX", 0, "2", "2"))
+    fill(conn, account_id, "EUR/XXX", "buy", "10", "1")
+    assert state(conn, account_id)["unrealized_pnl"] == D("5.00")
+    both = ticks(
+        conn, ("EUR/USD", 1, "1.2", "1.2"), ("EUR/XXX", 1, "999999999999999", "999999999999999")
+    )
+    assert both == {"accepted": 2, "rejected": 0}
+    after = state(conn, account_id)
+    assert (after["is_priced"], after["unrealized_pnl"]) == (False, None)
+    assert_sound(conn)
+    tick(conn, "EUR/XXX", 2, "4", "4")
+    assert state(conn, account_id)["unrealized_pnl"] == D("7.50")
+    assert_sound(conn)
+
+
+def test_a_pair_whose_path_is_gone_has_no_rate(conn: Connection) -> None:
+    instrument(conn, "EUR/GBP")
+    conn.execute("select api.upsert_instrument('X', 'GBP', 'USD', 0.05)")
+    conn.execute("select api.upsert_instrument('X', 'CHF', 'USD', 0.05)")
+    tick(conn, "X", 0, "1.1", "1.1")
+    tick(conn, "X", 1, "1.2", "1.2")
+    pairs = every(conn, "select from_currency, to_currency from api.conversion_rates")
+    assert {"from_currency": "GBP", "to_currency": "USD"} not in pairs
+    assert_sound(conn)
+
+
 @pytest.mark.parametrize(
     ("numerator", "denominator", "scale", "expected"),
     [

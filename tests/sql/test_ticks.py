@@ -111,6 +111,8 @@ def test_bad_ticks_are_kept_aside_with_the_reason_and_the_rest_counts(conn: Conn
         ("EUR/USD", START, "1.00000000001", "1.1", "price has more than 10 decimals"),
         ("EUR/USD", "infinity", "1", "1", "time is not finite"),
         ("EUR/USD", "2999-01-01", "1", "1", "time is in the future"),
+        ("EUR/USD", "1969-12-31", "1", "1", "time is before 1970"),
+        ("EUR/USD", START, "1", "1e15", "price is out of range"),
     ]
     good = ("EUR/USD", START, "1.1", "1.2", None)
     rows = [*bad, good]

@@ -69,10 +69,12 @@ begin
             when instrument_id is null then 'unknown symbol'
             when not isfinite(event_at) then 'time is not finite'
             when is_in_future then 'time is in the future'
+            when event_at < '1970-01-01' then 'time is before 1970'
             when 'NaN' in (bid, ask) or 'Infinity' in (bid, ask) or '-Infinity' in (bid, ask)
                 then 'price is not finite'
             when bid <= 0 or ask <= 0 then 'price is not positive'
             when bid > ask then 'bid is above ask'
+            when ask >= 1e15 then 'price is out of range'
             when min_scale(bid) > 10 or min_scale(ask) > 10 then 'price has more than 10 decimals'
         end as reason
         from batch

@@ -19,19 +19,19 @@ declare
     v_entry api.entries;
     v_entry_id bigint;
 begin
-    if p_amount is null or p_amount in (0, 'NaN', 'Infinity', '-Infinity')
+    if p_amount is null or p_amount = 0 or not abs(p_amount) < 1e15
         or min_scale(p_amount) > v_account.money_scale then
         raise exception 'amount is not usable'
             using errcode = 'TM110', detail = format('amount: %s', p_amount),
                   hint = format(
-                      'It must be finite, not zero, and have at most %s decimals.',
+                      'It must be not zero, below 10^15, and have at most %s decimals.',
                       v_account.money_scale
                   );
     end if;
-    if p_event_at is null or not isfinite(p_event_at) then
+    if p_event_at is null or p_event_at not between '1970-01-01' and '9999-01-01' then
         raise exception 'event time is not usable'
             using errcode = 'TM113', detail = format('event_at: %s', p_event_at),
-                  hint = 'It must be a finite instant.';
+                  hint = 'It must be an instant from 1970 to 9998.';
     end if;
     if p_kind is null or p_kind not in (
         'deposit', 'withdrawal', 'realized_pnl', 'commission',

@@ -33,13 +33,15 @@ declare
     v_realized_pnl_quote numeric;
     v_realized_pnl numeric;
 begin
+    perform from market.quotes q join market.instruments i using (instrument_id)
+    where i.symbol = p_symbol for share of q;
+    -- read under that lock: the terms do not change any more
     select * into v_instrument from market.instruments where symbol = p_symbol;
     if not found then
         raise exception 'instrument does not exist'
             using errcode = 'TM120', detail = format('symbol: %s', p_symbol),
                   hint = 'api.instruments lists the instruments; api.upsert_instrument makes one.';
     end if;
-    perform from market.quotes where instrument_id = v_instrument.instrument_id for share;
     select c.* into v_rate
     from market.conversion_rates c join ledger.accounts a on a.currency = c.to_currency
     where a.account_id = p_account_id and c.from_currency = v_instrument.quote_currency

@@ -1,6 +1,6 @@
--- Makes an instrument, or changes its margin rate; once there are fills, currencies and contract
--- size stay.
--- Locks: tick statements (advisory), the instrument, market.conversion_rates.
+-- Makes an instrument, or changes its margin rate; its currencies stay once there are ticks, they
+-- and its contract size once there are fills.
+-- Locks: tick statements (advisory), the instrument's quote, the instrument, conversion rates.
 -- Raises: TM121 terms not usable, TM122 terms in use.
 create or replace function api.upsert_instrument(
     p_symbol text,
@@ -24,10 +24,12 @@ declare
         when p_base_currency = p_quote_currency then 'base and quote currency differ'
         when p_margin_rate is null or p_margin_rate not between 0 and 1
             then 'margin rate is a fraction from 0 to 1'
-        when p_contract_size is null or not (p_contract_size > 0 and p_contract_size < 'Infinity')
-            then 'contract size is positive'
+        when p_contract_size is null or not (p_contract_size > 0 and p_contract_size < 1e15)
+            then 'contract size is positive and below 10^15'
+        when min_scale(p_contract_size) > 8 then 'contract size has at most 8 decimals'
     end;
     v_instrument market.instruments;
+    v_is_used boolean;
     v_result api.instruments;
 begin
     if v_problem is not null then
@@ -41,13 +43,23 @@ begin
     end if;
 
     perform market.lock_tick_statements();
-    select * into v_instrument from market.instruments where symbol = p_symbol for update;
+    -- a fill holds the quote FOR SHARE before it reads the terms: none goes on with the old ones
+    perform from market.quotes q join market.instruments i using (instrument_id)
+    where i.symbol = p_symbol for no key update of q;
+    select * into v_instrument from market.instruments where symbol = p_symbol for no key update;
 
-    if found
-        and (v_instrument.base_currency, v_instrument.quote_currency, v_instrument.contract_size)
-            is distinct from (p_base_currency, p_quote_currency, p_contract_size)
-        and exists (select from ledger.fills where instrument_id = v_instrument.instrument_id) then
-        raise exception 'instrument has fills'
+    v_is_used := case
+        when (v_instrument.base_currency, v_instrument.quote_currency)
+            is distinct from (p_base_currency, p_quote_currency)
+            then exists (
+                select from market.quotes
+                where instrument_id = v_instrument.instrument_id and bid is not null
+            ) or exists (select from ledger.fills where instrument_id = v_instrument.instrument_id)
+        when v_instrument.contract_size <> p_contract_size
+            then exists (select from ledger.fills where instrument_id = v_instrument.instrument_id)
+    end;
+    if v_is_used then
+        raise exception 'instrument has ticks or fills'
             using errcode = 'TM122',
                   detail = format(
                       '%s: base %s, quote %s, contract size %s', p_symbol,
