@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 
 import psycopg
 from websockets.asyncio.server import Server
+from websockets.protocol import State
 
 from glue import db, errors, logs, paths, service
 from glue.relay.database import CHANNELS, ROLE, Database
@@ -72,10 +73,11 @@ async def serve(
         hub = Hub(database, metrics)
         door = Door(hub, metrics, paths.PAGE, allowed_origins)
         server = await open_door(door, listen)
-        stack.push_async_callback(close_door, server)
+        stack.push_async_callback(close_door, door, server)
         if metrics_listen is not None:
-            metrics_server = await open_door(MetricsDoor(hub, metrics), metrics_listen)
-            stack.push_async_callback(close_door, metrics_server)
+            metrics_door = MetricsDoor(hub, metrics)
+            metrics_server = await open_door(metrics_door, metrics_listen)
+            stack.push_async_callback(close_door, metrics_door, metrics_server)
         async with asyncio.TaskGroup() as tasks:
             work = tasks.create_task(hub.run())
             log.info("serving", address=f"http://{address_of(server)}/", has_page=door.has_page)
@@ -95,18 +97,21 @@ async def open_door(door: Door | MetricsDoor, address: Address) -> Server:
         ) from error
 
 
-async def close_door(server: Server) -> None:
-    """Say goodbye (1001) to everybody; who does not answer in time is cut off."""
-    connections = set(server.connections)
-    for connection in connections:
-        if connection.transport.get_write_buffer_size():
-            connection.transport.abort()  # it does not read: a goodbye would wait behind the rest
+async def close_door(door: Door | MetricsDoor, server: Server) -> None:
+    """Say goodbye (1001) to all clients; who does not answer in time is cut off.
+
+    Cut off at once are those who would not hear it: a goodbye would wait behind what they have not
+    read, and a browser's spare connection has asked for nothing yet.
+    """
+    for connection in set(door.connections):
+        if connection.state is not State.OPEN or connection.transport.get_write_buffer_size():
+            connection.transport.abort()
     server.close()
     try:
         async with asyncio.timeout(STOP_TIMEOUT):
             await server.wait_closed()
     except TimeoutError:
-        for connection in connections:
+        for connection in set(door.connections):
             connection.transport.abort()
         await server.wait_closed()
 

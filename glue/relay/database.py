@@ -10,7 +10,7 @@ from typing import Any, LiteralString, NamedTuple, Self
 import psycopg
 from psycopg import AsyncConnection, sql
 
-from glue import db, logs
+from glue import db
 
 ROLE = "tidemark_relay"
 CHANNELS = ("tidemark_account", "tidemark_prices", "tidemark_tokens")
@@ -23,7 +23,6 @@ LISTEN_TIMEOUT = 5.0
 """Seconds without a notification after which the listener asks whether its connection lives."""
 
 Connection = AsyncConnection[tuple[Any, ...]]
-log = logs.get("relay")
 
 
 class UnavailableError(Exception):
@@ -168,7 +167,7 @@ class Database:
     # Notifications ---------------------------------------------------------------------------
 
     async def listen(
-        self, hear: Callable[[str, str], None], report: Callable[[bool], None]
+        self, hear: Callable[[str, str], None], report: Callable[[bool, str], None]
     ) -> None:
         """Hand on notifications for ever; `report` is told when listening begins and ends.
 
@@ -184,13 +183,12 @@ class Database:
                             sql.SQL("listen {}").format(sql.Identifier(channel))
                         )
                     backoff.reset()
-                    report(True)
+                    report(True, "")
                     while True:
                         async for notification in connection.notifies(timeout=LISTEN_TIMEOUT):
                             hear(notification.channel, notification.payload)
                         async with asyncio.timeout(LISTEN_TIMEOUT):
                             await connection.execute("select 1")
             except (psycopg.Error, TimeoutError) as error:
-                report(False)
-                log.debug("listener lost", reason=str(error).strip())
+                report(False, str(error).strip())
             await asyncio.sleep(backoff.delay())

@@ -1,5 +1,6 @@
 """The doors: one port for page, socket, health and metrics; and one for metrics alone."""
 
+import asyncio
 import ipaddress
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -38,14 +39,52 @@ LIMITS: dict[str, Any] = {
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
 
-class Door:
+class _Door:
+    """What both doors share: they know who is connected, also those who have asked nothing yet."""
+
+    def __init__(self, hub: Hub, metrics: Metrics) -> None:
+        self.connections: set[ServerConnection] = set()
+        self._hub = hub
+        self._metrics = metrics
+
+    async def open(self, address: Address) -> Server:
+        """Begin to serve; OSError when the address cannot be had."""
+        connections = self.connections
+
+        class TrackedConnection(ServerConnection):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                connections.add(self)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                connections.discard(self)
+                super().connection_lost(exc)
+
+        return await serve(
+            self._talk,
+            address.host,
+            address.port,
+            process_request=self._answer,
+            subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
+            create_connection=TrackedConnection,
+            **LIMITS,
+        )
+
+    async def _talk(self, connection: ServerConnection) -> None:
+        """Serve a socket whose handshake was let through."""
+
+    def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer over HTTP; None lets the socket's handshake go on."""
+        raise NotImplementedError
+
+
+class Door(_Door):
     """The page, `/ws`, `/healthz`, and `/metrics` for this machine."""
 
     def __init__(
         self, hub: Hub, metrics: Metrics, directory: Path, allowed_origins: Sequence[str]
     ) -> None:
-        self._hub = hub
-        self._metrics = metrics
+        super().__init__(hub, metrics)
         self._files = page.load(directory)
         self._allowed_origins = frozenset(origin.rstrip("/") for origin in allowed_origins)
         self._open = 0
@@ -55,17 +94,6 @@ class Door:
         """Whether the page was built."""
         return len(self._files) > 1
 
-    async def open(self, address: Address) -> Server:
-        """Begin to serve; OSError when the address cannot be had."""
-        return await serve(
-            self._talk,
-            address.host,
-            address.port,
-            process_request=self._answer,
-            subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
-            **LIMITS,
-        )
-
     async def _talk(self, connection: ServerConnection) -> None:
         self._open += 1
         try:
@@ -74,7 +102,6 @@ class Door:
             self._open -= 1
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer over HTTP; None lets the socket's handshake go on."""
         path = request.path.partition("?")[0]
         if path == "/ws":
             return self._refuse_socket(request)
@@ -115,18 +142,8 @@ class Door:
         return host != "" and [host] == headers.get_all("Host")
 
 
-class MetricsDoor:
+class MetricsDoor(_Door):
     """`/metrics` and `/healthz` at an address of their own, for whoever can reach it."""
-
-    def __init__(self, hub: Hub, metrics: Metrics) -> None:
-        self._hub = hub
-        self._metrics = metrics
-
-    async def open(self, address: Address) -> Server:
-        """Begin to serve; OSError when the address cannot be had."""
-        return await serve(
-            _hang_up, address.host, address.port, process_request=self._answer, **LIMITS
-        )
 
     def _answer(self, _connection: ServerConnection, request: Request) -> Response:
         path = request.path.partition("?")[0]
@@ -137,10 +154,6 @@ class MetricsDoor:
         if path == "/metrics":
             return _metrics(self._metrics, request)
         return _plain(HTTPStatus.NOT_FOUND, "There is nothing here.", request)
-
-
-async def _hang_up(_connection: ServerConnection) -> None:
-    """No request gets as far as a socket."""
 
 
 def is_local(connection: ServerConnection, request: Request) -> bool:

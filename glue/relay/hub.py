@@ -239,11 +239,11 @@ class Hub:
 
     # State of the database -------------------------------------------------------------------
 
-    def _report_listening(self, is_listening: bool) -> None:
-        if is_listening != self._is_listening:
-            (log.info if is_listening else log.warning)(
-                "listening" if is_listening else "notifications lost, polling"
-            )
+    def _report_listening(self, is_listening: bool, reason: str) -> None:
+        if is_listening and not self._is_listening:
+            log.info("listening")
+        elif self._is_listening and not is_listening:
+            log.warning("notifications lost, polling", reason=reason)
         self._is_listening = is_listening
         self._metrics.listener_up.set(is_listening)
         # Whatever happened in between went unheard.

@@ -54,6 +54,13 @@ class Outbox:
             return self._updates.pop(account_id)
         return None
 
+    def unsent(self) -> dict[int, int]:
+        """The number of the first trade that waits, of each account that has one."""
+        first: dict[int, int] = {}
+        for frame in self._trades:
+            first.setdefault(frame.account_id, frame.mark.event_seq)
+        return first
+
     def want_snapshot(self, cause: str) -> None:
         """Drop what waits for a fresh snapshot."""
         if not self.wants_snapshot:

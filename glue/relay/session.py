@@ -211,10 +211,16 @@ class Session:
         await self._send_text("snapshot", snapshot_message(text))
 
     async def _send_heartbeat(self) -> None:
+        """Names the last events that were sent: those that wait here are not missing."""
+        event_seqs: dict[str, int] = {}
+        if not self.outbox.wants_snapshot:
+            event_seqs = self._hub.event_seqs(self.account_ids)
+            for account_id, event_seq in self.outbox.unsent().items():
+                event_seqs[str(account_id)] = event_seq - 1
         heartbeat = wire.Heartbeat(
             sent_at=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             database_ok=self._hub.database_ok,
-            event_seqs=self._hub.event_seqs(self.account_ids),
+            event_seqs=event_seqs,
         )
         await self._send_text("heartbeat", msgspec.json.encode(heartbeat))
 

@@ -548,8 +548,7 @@ def test_pages_start_anew_when_the_database_is_set_back(
 @contextlib.contextmanager
 def stuck_client(relay: Relay, book: SimpleNamespace) -> Iterator[Client]:
     """A client that has stopped to read, with all that lies between full."""
-    for _ in range(40):
-        open_account(book.conn, "more")
+    book.conn.execute("select api.open_account('more', 'USD') from generate_series(1, 60)")
     book.conn.execute(
         "select api.record_fill(account_id, 'EUR/USD', 'buy', 1000, 1.1) from api.accounts"
     )
@@ -565,6 +564,7 @@ def stuck_client(relay: Relay, book: SimpleNamespace) -> Iterator[Client]:
         client.snapshot()
         until(is_merging, 60)
         yield client
+        small.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_client_that_does_not_read_gets_the_latest_state_later(
@@ -603,6 +603,7 @@ def test_outbox_keeps_trades_and_the_latest_update() -> None:
     offer("update", 1, 4, 1)
     offer("update", 2, 6, 0)
     outbox.end_snapshot({1: Mark(2, 0), 2: Mark(5, 0)})
+    assert outbox.unsent() == {1: 1}
     taken = list(iter(outbox.take, None))
     assert [(f.kind, f.account_id, f.mark.version) for f in taken if f] == [
         ("trade", 1, 3),
@@ -700,7 +701,11 @@ def test_a_page_that_was_not_built_says_so(tmp_path: Path) -> None:
 def test_stops_on_sigterm_and_says_goodbye(relay: Relay, book: SimpleNamespace) -> None:
     with relay.client(book.token) as client:
         client.snapshot()
+        silent = socket.create_connection((relay.host, relay.port))
+        began = time.monotonic()
         assert relay.stop() == 0
+        assert time.monotonic() - began < 2
+        silent.close()
         with pytest.raises(ConnectionClosed) as closed:
             client.receive()
         assert closed.value.rcvd is not None
