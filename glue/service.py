@@ -24,9 +24,7 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, handle)
     lifeline = os.environ.get(LIFELINE)
     if lifeline is not None:
-        threading.Thread(
-            target=_watch, args=(int(lifeline),), name="lifeline", daemon=True
-        ).start()
+        threading.Thread(target=_watch, args=(int(lifeline),), name="lifeline", daemon=True).start()
 
 
 def _watch(lifeline: int) -> None:
