@@ -46,5 +46,5 @@ def unreachable(error: psycopg.OperationalError) -> ServerError:
     """The error for a server that does not answer, or does not let us in."""
     return ServerError(
         f"no connection to the database: {str(error).strip()}",
-        "Check TIDEMARK_DSN (or PGHOST and the like) and that the login may take the process's role.",
+        "Check TIDEMARK_DSN (or PGHOST and the like), and that the login may take the role.",
     )

@@ -42,7 +42,8 @@ def _config(dsn: str | None = None, output: TextIO | None = None) -> Config:
 def lock() -> str:
     """One upgrade at a time, and no DDL that waits behind others' locks for long."""
     return (
-        "select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('tidemark migrate', 0));\n"
+        "select pg_catalog.pg_advisory_xact_lock("
+        "pg_catalog.hashtextextended('tidemark migrate', 0));\n"
         "set local lock_timeout = '10s';"
     )
 

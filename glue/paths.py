@@ -1,4 +1,4 @@
-"""Where the files live that are not Python: beside the package in a checkout, inside it in a wheel."""
+"""Where files other than Python live: beside the package in a checkout, inside it in a wheel."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ LIFELINE = "TIDEMARK_LIFELINE_FD"
 
 
 def stop_on_signals(stop: Callable[[], None]) -> None:
-    """Call `stop` once for SIGINT, SIGTERM or a vanished supervisor. Call it from the main thread."""
+    """Call `stop` for SIGINT, SIGTERM or a vanished supervisor. For the main thread only."""
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
         stop()

@@ -24,7 +24,7 @@ class Address(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Read `host:port`, `[v6]:port` or `:port` (all interfaces); ValueError for anything else."""
+        """Read `host:port`, `[v6]:port` or `:port` (all interfaces); ValueError for others."""
         host, separator, port = text.rpartition(":")
         if not separator or not port.isdigit() or not 0 <= int(port) <= 65535:
             raise ValueError(f"not host:port: {text!r}")
@@ -66,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings; raise SettingsError, naming the variable's value, for one that does not fit.
+    """Read the settings; raise SettingsError, naming the value, for one that does not fit.
 
     libpq's own variables (PGHOST, PGHOSTADDR, PGSERVICE, PGDATABASE) mean "my server" just as
     TIDEMARK_DSN does: the dsn is then empty, and libpq reads them itself.

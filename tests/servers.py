@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -61,10 +62,12 @@ def roomy_memory(otherwise: Path) -> Path:
 @contextlib.contextmanager
 def embedded_server(settings: Settings, options: Mapping[str, str]) -> Iterator[str]:
     """The embedded server's binaries with data that lasts as long as the session."""
-    data = settings.home / f"test-{os.getpid()}"
+    folder = Path(tempfile.mkdtemp(prefix="tidemark-test-", dir=roomy_memory(Path("/tmp"))))
+    folder.chmod(0o755)  # the server may run as another user
+    data = folder / "data"
     server = EmbeddedServer(settings.home, settings.pg_bindir, data=data, options=options)
     try:
         yield server.ensure_started(may_install=True)
     finally:
         server.stop()
-        shutil.rmtree(data, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
