@@ -11,8 +11,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -22,6 +22,8 @@ from glue.stop import Stop
 
 GRACE = 10.0
 """Seconds that a child has to stop before it is killed."""
+READER_GRACE = 1.0
+"""Seconds for the last words of a child that has ended."""
 POLL = 0.05
 """Seconds between two looks at the children."""
 
@@ -42,8 +44,8 @@ class Child:
         self.process = process
         self._grace = grace
         self._answer: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        if process.stdout is not None:
-            threading.Thread(target=self._read, name=f"{name} output", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, name=f"{name} output", daemon=True)
+        self._reader.start()
 
     def answer(self) -> dict[str, Any] | None:
         """The JSON object on the first line of its standard output; None while it is not there."""
@@ -62,6 +64,7 @@ class Child:
             say(f"{self.name} has not stopped within {self._grace:.0f} s: killed")
             self.process.kill()
             self.process.wait()
+        self._reader.join(READER_GRACE)
 
     def ending(self) -> str:
         """How it ended, in words."""
@@ -69,7 +72,8 @@ class Child:
         return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
+        if self.process.stdout is None:
+            return
         first = self.process.stdout.readline()
         if first:
             self._answer.put(first)
@@ -79,7 +83,7 @@ class Child:
 
 
 class Children:
-    """The children, in order of start; leaving the context stops the last one first."""
+    """The children, in order of start."""
 
     def __init__(self, stop: Stop, held: Sequence[int] = ()) -> None:
         """`held` are file descriptors that every child keeps open for as long as it lives."""
@@ -87,20 +91,6 @@ class Children:
         self._held = held
         self._children: list[Child] = []
         self._reading_end, self._writing_end = os.pipe()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        for child in reversed(self._children):
-            child.stop()
-        os.close(self._reading_end)
-        os.close(self._writing_end)
 
     def start(
         self,
@@ -122,6 +112,11 @@ class Children:
         child = Child(name, process, grace)
         self._children.append(child)
         return child
+
+    def stop(self) -> None:
+        """Stop those that run, the last one first."""
+        while self._children:
+            self._children.pop().stop()
 
     def wait_for_answer(self, child: Child) -> dict[str, Any]:
         """What a child tells on its first line, once it does."""

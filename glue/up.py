@@ -107,6 +107,7 @@ class Run:
         self.children = children
         self._began_at = self._lap_at = began_at
         self._laps: list[str] = []
+        self._has_started_server = False
 
     def start_server(self) -> str:
         """The connection string of the configured server; the embedded one is started first."""
@@ -115,7 +116,9 @@ class Run:
             keeper = self.start(
                 "the embedded server", "glue.local.keeper", answers=True, grace=SERVER_GRACE
             )
-            dsn = str(self.children.wait_for_answer(keeper)["dsn"])
+            answer = self.children.wait_for_answer(keeper)
+            self._has_started_server = bool(answer["started"])
+            dsn = str(answer["dsn"])
         else:
             db.connect(dsn).close()
         self._lap("server")
@@ -145,6 +148,12 @@ class Run:
     def start(self) -> Callable[..., Child]:
         """Start a child (Children.start)."""
         return self.children.start
+
+    def end(self) -> None:
+        """Stop everything; the server too where its keeper was killed and could not."""
+        self.children.stop()
+        if self._has_started_server:
+            EmbeddedServer(self._configured.home, self._configured.pg_bindir).stop()
 
     def wait_for(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait for a condition; when it takes long, say for what."""
@@ -198,8 +207,9 @@ def _running(configured: Settings, *, is_alone: bool = False) -> Iterator[Run]:
         home, is_alone = EmbeddedServer(configured.home, configured.pg_bindir).home, True
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(only_one(home, stop))] if is_alone else []
-        children = stack.enter_context(Children(stop, held))
-        yield Run(configured, children, began_at)
+        run = Run(configured, Children(stop, held), began_at)
+        stack.callback(run.end)
+        yield run
 
 
 @contextlib.contextmanager
