@@ -118,8 +118,8 @@ class Ingest:
         try:
             with self._connect() as connection:
                 connection.execute("set synchronous_commit = off")  # the topic keeps the ticks
-                for batches in self._batches(connection):
-                    self._store(connection, batches)
+                for batch, following in self._batches(connection):
+                    self._store(connection, batch, following)
         except (psycopg.OperationalError, errors.ServerError) as error:
             if not self.is_passing(error):
                 if self._stop.is_set():
@@ -146,15 +146,20 @@ class Ingest:
         return db.connect(self._dsn, role=ROLE, process="tidemark ingest")
 
     def _store(
-        self, connection: psycopg.Connection[Any], batches: Mapping[int, tuple[Batch, int]]
+        self, connection: psycopg.Connection[Any], batch: Batch, following: Mapping[int, int]
     ) -> None:
-        """Store ticks and offsets of each partition, all in one transaction."""
+        """Store the ticks of all partitions, and the offset after those of each, as one.
+
+        The offsets move first and all ticks go in one statement, with the last of them: a second
+        statement of ticks would want quotes while the first holds accounts, and a fill that holds
+        such a quote and wants such an account could not get out of its way.
+        """
+        *others, last = sorted(following)
         try:
             with connection.transaction():
-                results = [
-                    store(connection, batch, self._span(partition, following))
-                    for partition, (batch, following) in sorted(batches.items())
-                ]
+                for partition in others:
+                    store(connection, Batch(), self._span(partition, following[partition]))
+                result = store(connection, batch, self._span(last, following[last]))
         except psycopg.Error as error:
             known = errors.from_database(error)
             if isinstance(known, errors.OffsetError):
@@ -164,17 +169,16 @@ class Ingest:
                 ) from error
             raise
         self._consumer_trouble = None
-        for partition, (_, following) in batches.items():
-            self._next[partition] = following
-            self._stored.add(partition)
-        self._count(results)
+        self._next.update(following)
+        self._stored.update(following)
+        self._count(result)
 
     def _span(self, partition: int, following: int) -> Span:
         return Span(self._cluster, self._topic, partition, self._next[partition], following)
 
-    def _count(self, results: list[Stored]) -> None:
-        self._accepted += sum(result.accepted for result in results)
-        self._rejected += sum(result.rejected for result in results)
+    def _count(self, result: Stored) -> None:
+        self._accepted += result.accepted
+        self._rejected += result.rejected
         self._transactions += 1
         if self._database_trouble is not None:
             log.info("database is back")
@@ -193,8 +197,8 @@ class Ingest:
 
     def _batches(
         self, connection: psycopg.Connection[Any]
-    ) -> Iterator[dict[int, tuple[Batch, int]]]:
-        """What has arrived, by partition, with the offset after it; ends when told to stop."""
+    ) -> Iterator[tuple[Batch, dict[int, int]]]:
+        """What has arrived, and the offset after it of each partition; ends when told to stop."""
         self._cluster = ""  # a new session asks where to continue
         reported_at = time.monotonic()
         earliest = 0.0
@@ -206,28 +210,29 @@ class Ingest:
             if messages:
                 wait = max(0.0, earliest - time.monotonic())
                 messages += self._consumer.consume(MAX_MESSAGES - 1, wait)
-            if self._kafka_trouble is None and (batches := self._gather(messages)):
+            batch, following = self._gather(messages)
+            if self._kafka_trouble is None and following:
                 earliest = time.monotonic() + MIN_INTERVAL
-                yield batches
+                yield batch, following
             elif messages:
                 self._cluster = ""  # what came while the cluster was away may be another's
             if time.monotonic() - reported_at > REPORT_INTERVAL:
                 log.info("stored", **self.totals())
                 reported_at = time.monotonic()
 
-    def _gather(self, messages: list[Message]) -> dict[int, tuple[Batch, int]]:
-        batches: dict[int, tuple[Batch, int]] = {}
+    def _gather(self, messages: list[Message]) -> tuple[Batch, dict[int, int]]:
+        batch = Batch()
+        following: dict[int, int] = {}
         for message in messages:
             error = message.error()
             if error is not None:
                 self._note_consumer_error(error, message)
                 continue
             partition, offset = _place(message)
-            batch = batches[partition][0] if partition in batches else Batch()
             for row in read_message(message.value()):
                 batch.add(row, f"{self._topic}/{partition}@{offset}")
-            batches[partition] = (batch, offset + 1)
-        return batches
+            following[partition] = offset + 1
+        return batch, following
 
     def _look(self, connection: psycopg.Connection[Any]) -> bool:
         """Look at the topic now and then, and after trouble; True when it can be consumed."""

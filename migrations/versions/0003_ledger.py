@@ -23,9 +23,11 @@ create table ledger.accounts (
     constraint accounts_pkey primary key (account_id),
     constraint accounts_broker_account_key unique (broker, broker_account_id),
     constraint name_is_not_blank check (name ~ '[^[:space:]]'),
+    constraint name_is_not_long check (length(name) <= 200),
     constraint currency_is_code check (currency ~ '^[A-Z][A-Z0-9]{2,11}$'),
     constraint position_mode_is_known check (position_mode in ('netting', 'hedging')),
     constraint broker_account_has_broker check (broker is not null or broker_account_id is null),
+    constraint broker_is_not_empty check (broker <> '' and broker_account_id <> ''),
     constraint conversion_markup_is_fraction check (
         conversion_markup >= 0 and conversion_markup < 1
     ),

@@ -4,7 +4,7 @@ language sql immutable strict parallel safe
 return sha256(convert_to(p_token, 'UTF8'));
 
 comment on function relay.token_hash is
-    'What is stored of a token: SHA-256 of 256 random bits needs no salt.';
+    'What is stored of a token: SHA-256 of so many random bits needs no salt.';
 comment on table relay.tokens is
     'Dashboard tokens, hashed. account_ids null opens every account; '
     'expired and revoked ones open nothing.';

@@ -15,13 +15,16 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problem text := case
-        when p_name is null or p_name !~ '[^[:space:]]' then 'the name is not blank'
+        when p_name is null or p_name !~ '[^[:space:]]' or length(p_name) > 200
+            then 'the name is not blank and has at most 200 characters'
         when p_currency is null or p_currency !~ '^[A-Z][A-Z0-9]{2,11}$'
             then 'the currency is a code such as USD'
         when p_position_mode is null or p_position_mode not in ('netting', 'hedging')
             then 'the position mode is netting or hedging'
         when p_broker is null and p_broker_account_id is not null
             then 'a broker account id comes with its broker'
+        when '' in (p_broker, p_broker_account_id)
+            then 'broker and broker account id are null or not empty'
         when p_conversion_markup is null
             or not (p_conversion_markup >= 0 and p_conversion_markup < 1)
             then 'the conversion mark-up is a fraction from 0 to below 1'
