@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PAGE := frontend2/dist/index.html
+PACKAGES := frontend2/node_modules/.installed
 PAGE_SOURCES := $(shell find frontend2 -path frontend2/node_modules -prune -o -path frontend2/dist -prune -o -type f -print)
+
+MAKEFLAGS += --jobs=2  # Python's and npm's packages arrive side by side
 
 .PHONY: help install demo test bench lint snapshot page clean
 
 help:  ## what can be made here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-install: $(VENV)/.installed frontend2/node_modules/.installed  ## virtual environment and npm packages
+install: $(VENV)/.installed-dev $(PACKAGES)  ## virtual environment and npm packages
 
 demo: $(VENV)/.installed $(PAGE)  ## server, schema, feed, trading accounts, relay and page; Ctrl-C stops all of it
 	@$(BIN)/tidemark up --demo
@@ -40,13 +43,20 @@ $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "tidemark needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the Python packages into $(VENV)"
+	@$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
 	@$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-frontend2/node_modules/.installed: frontend2/package-lock.json
+$(PACKAGES): frontend2/package-lock.json
 	@command -v npm >/dev/null || { echo "tidemark's page needs Node.js 20 or newer with npm" >&2; exit 1; }
-	@npm --prefix frontend2 ci --no-audit --no-fund --loglevel=error
+	@echo "Installing the page's npm packages into frontend2/node_modules"
+	@npm --prefix frontend2 ci --no-audit --no-fund --loglevel=error --silent
 	@touch $@
 
-$(PAGE): $(PAGE_SOURCES) frontend2/node_modules/.installed
+$(PAGE): $(PAGE_SOURCES) $(PACKAGES)
+	@echo "Building the page"
 	@npm --prefix frontend2 run build --silent

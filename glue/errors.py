@@ -23,6 +23,10 @@ class ServerError(TidemarkError):
     """A database server that cannot be had, started or reached."""
 
 
+class PermissionDeniedError(TidemarkError):
+    """A login that may not do what the command needs."""
+
+
 class SchemaError(TidemarkError):
     """A database that is not at the schema this program needs."""
 
@@ -37,6 +41,7 @@ class FeedError(TidemarkError):
 
 BY_SQLSTATE: dict[str, type[TidemarkError]] = {
     "TM201": OffsetError,
+    "42501": PermissionDeniedError,  # insufficient_privilege
     "3F000": SchemaError,  # invalid_schema_name
     "42P01": SchemaError,  # undefined_table
     "42883": SchemaError,  # undefined_function
@@ -60,4 +65,6 @@ def from_database(error: DatabaseError) -> TidemarkError | None:
     message = f"{primary} ({detail})" if detail else primary
     if kind is SchemaError:
         return SchemaError(message, "Bring the schema up to date: tidemark migrate")
+    if kind is PermissionDeniedError:
+        return kind(message, "Grant the login the role that the command works in, or use another.")
     return kind(message, hint or "")

@@ -10,6 +10,7 @@ import pytest
 
 from glue.ingest import MAX_MESSAGES
 from tests.conftest import Connection, Database
+from tests.factories import account, assert_sound, fill
 from tests.glue.broker import (
     PARTITIONS,
     SYMBOLS,
@@ -286,3 +287,25 @@ def test_it_stops_when_asked(running: IngestProcess) -> None:
     until(lambda: "consuming" in running.logged(), "start")
     assert running.stop() == 0
     assert "stopped" in running.logged()
+
+
+def test_fills_beside_ticks_of_several_partitions_meet_no_deadlock(
+    running: IngestProcess, broker: Broker, conn: Connection
+) -> None:
+    account_id = account(conn)
+    for symbol in SYMBOLS:
+        fill(conn, account_id, symbol, "buy", "1", "1.0")
+
+    def send() -> None:
+        for number in range(2_000):
+            for partition, symbol in enumerate(SYMBOLS):
+                broker.send(message(number, symbol), partition=partition)
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    while sending.is_alive():
+        for symbol in SYMBOLS:
+            fill(conn, account_id, symbol, "buy", "1", "1.0")
+    sending.join()
+    until(lambda: count(conn) == 2_000 * len(SYMBOLS), "all ticks stored")
+    assert_sound(conn)

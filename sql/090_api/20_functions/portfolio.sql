@@ -2,7 +2,7 @@
 -- since a driver would read a JSON number as a float. The shapes are those of glue/wire.py.
 -- The first two functions are bound when they are created and pin no search_path: pinned, they
 -- could not be inlined. The others are PL/pgSQL and forced to generic plans: a relay asks twenty
--- times a second, and would otherwise spend three quarters of that on planning.
+-- times a second, and planning anew takes longer than running.
 
 create or replace function relay.iso(p_instant timestamptz) returns text
 language sql stable strict parallel safe
