@@ -58,11 +58,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse what msgspec's types cannot."""
-        Address.parse(self.listen)
-        if self.metrics_listen is not None:
-            Address.parse(self.metrics_listen)
+        for variable, address in (
+            ("TIDEMARK_LISTEN", self.listen),
+            ("TIDEMARK_METRICS_LISTEN", self.metrics_listen),
+        ):
+            try:
+                if address is not None:
+                    Address.parse(address)
+            except ValueError as error:
+                raise ValueError(f"{variable} is {error}") from error
         if self.log not in ("console", "json"):
-            raise ValueError(f"log is console or json, not {self.log!r}")
+            raise ValueError(f"TIDEMARK_LOG is console or json, not {self.log!r}")
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -85,5 +91,5 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise SettingsError(
-            f"a TIDEMARK_ setting cannot be used: {error}", "See tidemark --help for the settings."
+            f"a setting cannot be used: {error}", "See tidemark --help for the settings."
         ) from error

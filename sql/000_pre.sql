@@ -7,7 +7,7 @@ grant usage on schema api to
 
 comment on schema api is
     'The public interface of Tidemark: views to read, functions to write. '
-    '\df api.* and \dd api.* explain it.';
+    '\d+ api.* and \df+ api.* explain it.';
 comment on schema market is
     'Instruments, ticks, quotes and conversion rates. Private: read and write through api.';
 comment on schema ledger is

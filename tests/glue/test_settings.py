@@ -1,0 +1,58 @@
+"""Settings: read from the environment, with errors that name the variable."""
+
+from pathlib import Path
+
+import pytest
+
+from glue import settings
+from glue.errors import SettingsError
+from glue.settings import Address
+
+
+def test_nothing_set_means_the_embedded_server() -> None:
+    found = settings.load({})
+    assert found.dsn is None
+    assert found.listen_address == Address("127.0.0.1", 8017)
+    assert found.topic == "fx-stream-global"
+
+
+@pytest.mark.parametrize("variable", ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE"])
+def test_libpq_variables_mean_ones_own_server(variable: str) -> None:
+    assert settings.load({variable: "x"}).dsn == ""
+    assert settings.load({variable: "x", "TIDEMARK_DSN": "host=y"}).dsn == "host=y"
+
+
+def test_an_empty_variable_is_one_that_is_not_set() -> None:
+    assert settings.load({"TIDEMARK_DSN": "", "TIDEMARK_LOG": ""}) == settings.load({})
+
+
+def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert settings.load({"TIDEMARK_HOME": "here"}).home == tmp_path / "here"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TIDEMARK_LISTEN", "8017"),
+        ("TIDEMARK_LISTEN", "localhost:99999"),
+        ("TIDEMARK_METRICS_LISTEN", "x"),
+        ("TIDEMARK_LOG", "xml"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable}.*{value}"):
+        settings.load({variable: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:80", Address("127.0.0.1", 80)),
+        ("[::1]:80", Address("::1", 80)),
+        (":80", Address("0.0.0.0", 80)),
+    ],
+)
+def test_addresses_are_read_and_written(text: str, address: Address) -> None:
+    assert Address.parse(text) == address
+    assert Address.parse(str(address)) == address
