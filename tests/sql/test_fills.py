@@ -266,11 +266,13 @@ def test_realizing_without_a_conversion_price_is_refused(conn: Connection, eur_u
 def test_terms_of_an_instrument_with_fills_stay(conn: Connection, eur_usd: str) -> None:
     account_id = account(conn)
     fill(conn, account_id, eur_usd, "buy", "10", "1.1")
+    version = state(conn, account_id)["version"]
     instrument(conn, "EUR/USD", margin_rate="0.10")
     with pytest.raises(psycopg.Error) as refused:
         instrument(conn, "EUR/USD", contract_size="2")
     assert refused.value.sqlstate == "TM122"
-    assert state(conn, account_id)["margin_used"] == D("1.10")
+    now = state(conn, account_id)
+    assert (now["margin_used"], now["version"]) == (D("1.10"), version + 1)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 -- Makes an instrument, or changes its margin rate; its currencies stay once there are ticks, they
 -- and its contract size once there are fills.
--- Locks: tick statements (advisory), the instrument's quote, the instrument, conversion rates.
+-- Locks: tick statements (advisory), the instrument's quote, the instrument, conversion rates,
+-- account states. Notifies: tidemark_prices, when margins change.
 -- Raises: TM121 terms not usable, TM122 terms in use.
 create or replace function api.upsert_instrument(
     p_symbol text,
@@ -30,6 +31,7 @@ declare
     end;
     v_instrument market.instruments;
     v_is_used boolean;
+    v_has_other_margin boolean;
     v_result api.instruments;
 begin
     if v_problem is not null then
@@ -69,6 +71,7 @@ begin
                   hint = 'Its currencies and contract size stay; other terms need another symbol.';
     end if;
 
+    v_has_other_margin := v_instrument.margin_rate <> p_margin_rate;
     insert into market.instruments (
         symbol, base_currency, quote_currency, margin_rate, contract_size
     )
@@ -81,6 +84,12 @@ begin
     insert into market.quotes (instrument_id) values (v_instrument.instrument_id)
     on conflict (instrument_id) do nothing;
     perform market.choose_conversion_paths();
+    if v_has_other_margin then
+        perform equity.value_accounts(
+            equity.accounts_moved_by(array[v_instrument.instrument_id], '{}', '{}')
+        );
+        perform pg_notify('tidemark_prices', '');
+    end if;
 
     select * into strict v_result from api.instruments where symbol = p_symbol;
     return v_result;
