@@ -5,7 +5,7 @@ Kafka, and every session with the database begins by asking it where to continue
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -210,24 +210,23 @@ class Ingest:
             if messages:
                 wait = max(0.0, earliest - time.monotonic())
                 messages += self._consumer.consume(MAX_MESSAGES - 1, wait)
-            batch, following = self._gather(messages)
-            if self._kafka_trouble is None and following:
-                earliest = time.monotonic() + MIN_INTERVAL
-                yield batch, following
-            elif messages:
-                self._cluster = ""  # what came while the cluster was away may be another's
+            failed = [message for message in messages if message.error() is not None]
+            if self._kafka_trouble is not None:
+                if messages:
+                    self._cluster = ""  # what came while the cluster was away may be another's
+            else:
+                if len(messages) > len(failed):
+                    earliest = time.monotonic() + MIN_INTERVAL
+                    yield self._gather(message for message in messages if message.error() is None)
+                self._note_consumer_errors(failed)  # last, for it gives up the cluster's id
             if time.monotonic() - reported_at > REPORT_INTERVAL:
                 log.info("stored", **self.totals())
                 reported_at = time.monotonic()
 
-    def _gather(self, messages: list[Message]) -> tuple[Batch, dict[int, int]]:
+    def _gather(self, messages: Iterable[Message]) -> tuple[Batch, dict[int, int]]:
         batch = Batch()
         following: dict[int, int] = {}
         for message in messages:
-            error = message.error()
-            if error is not None:
-                self._note_consumer_error(error, message)
-                continue
             partition, offset = _place(message)
             for row in read_message(message.value()):
                 batch.add(row, f"{self._topic}/{partition}@{offset}")
@@ -304,19 +303,24 @@ class Ingest:
         )
         return low, high
 
-    def _note_consumer_error(self, error: KafkaError, message: Message) -> None:
+    def _note_consumer_errors(self, failed: list[Message]) -> None:
         """Raise FeedError for ticks that are lost; for anything else look at the topic anew."""
-        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-            return  # no group is joined
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION):
-            partition, _ = _place(message)
-            if partition in self._stored:
-                raise self._lost(partition)
-        elif error.str() != self._consumer_trouble:
-            log.warning("the topic cannot be read, trying again", reason=error.str())
-            self._consumer_trouble = error.str()
-        self._cluster = ""
-        self._stop.wait(RETRY_INTERVAL)
+        errors_of = [
+            (error, _place(message)[0])
+            for message in failed
+            if (error := message.error()) is not None
+            and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED  # no group is joined
+        ]
+        for error, partition in errors_of:
+            if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION):
+                if partition in self._stored:
+                    raise self._lost(partition)
+            elif error.str() != self._consumer_trouble:
+                log.warning("the topic cannot be read, trying again", reason=error.str())
+                self._consumer_trouble = error.str()
+        if errors_of:
+            self._cluster = ""
+            self._stop.wait(RETRY_INTERVAL)
 
     def _note_client_error(self, error: KafkaError) -> None:
         """librdkafka's own errors: only those that leave no way to the cluster are trouble."""

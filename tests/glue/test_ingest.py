@@ -1,6 +1,7 @@
 """`tidemark ingest`: each offset counts once, whatever happens to it or around it."""
 
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -233,6 +234,24 @@ def test_an_offset_that_the_topic_lost_is_an_error_with_a_remedy(
     conn.execute(remedy)
     with ingest(database.dsn, broker.address, log):
         until(lambda: count(conn) == 2, "both ticks")
+
+
+def test_an_error_of_one_partition_does_not_double_the_ticks_of_another(
+    running: IngestProcess, broker: Broker, conn: Connection
+) -> None:
+    until(lambda: "consuming" in running.logged(), "start")
+    running.signal(signal.SIGSTOP)
+    # More than the broker keeps of a partition: offset 0, where the process stands, is gone.
+    broker.send(*[bytes(900_000)] * 7, partition=0)
+    broker.send(message(1), message(2), partition=1)
+    running.signal(signal.SIGCONT)
+    until(lambda: offsets(conn).keys() == {0, 1}, "both partitions")
+    broker.send(message(3), partition=1)
+    until(lambda: count(conn) >= 3, "the last tick")
+    assert len(stored_bids(conn)) == 3
+    assert conn.execute("select distinct cluster_id from api.ingest_offsets").fetchall() == [
+        (broker.cluster,)
+    ]
 
 
 def test_ticks_before_the_oldest_offset_of_a_new_cluster_are_not_missed_in_silence(
