@@ -240,6 +240,8 @@ class Ingest:
             return True
         try:
             metadata = self._consumer.list_topics(self._topic, timeout=KAFKA_TIMEOUT)
+            if self._kafka_trouble is not None and self._consumer.consume(MAX_MESSAGES, 0):
+                self._cluster = ""  # errors that are over went by, and messages: read these anew
             cluster = kafka.cluster_id(metadata, self._servers)
             partitions = self._partitions(metadata.topics[self._topic])
             if partitions is not None and (
