@@ -335,19 +335,28 @@ class Ingest:
             log.warning("cluster not reachable, trying again", reason=error.str())
         self._kafka_trouble = error.str()
 
-    def _lost(self, partition: int) -> errors.FeedError:
-        try:
-            low, high = self._watermarks(partition)
-            holds = f"the topic holds {low} to {high}"
-        except KafkaException as error:
-            holds = f"what the topic holds is not known: {error}"
+    def _lost(self, noticed: int) -> errors.FeedError:
+        """All partitions whose next offset is gone, also those where it was not noticed yet."""
+        lost: dict[int, str] = {}
+        for partition in sorted(self._stored & self._next.keys()):
+            try:
+                low, high = self._watermarks(partition)
+            except KafkaException as error:
+                if partition == noticed:
+                    lost[partition] = f"what the topic holds is not known: {error}"
+            else:
+                if partition == noticed or not low <= self._next[partition] <= high:
+                    lost[partition] = f"the topic holds {low} to {high}"
+        places = [
+            f"offset {self._next[partition]} of {self._topic}/{partition} is next, but {holds}"
+            for partition, holds in lost.items()
+        ]
         return errors.FeedError(
-            f"offset {self._next[partition]} of {self._topic}/{partition} is next,"
-            f" but {holds} (cluster {self._cluster})",
-            "The ticks between are gone, or the topic was made anew. To go on with the oldest tick"
-            " that is there, run in psql: delete from market.ingest_offsets where"
-            f" cluster_id = '{self._cluster}' and topic = '{self._topic}'"
-            f" and partition = {partition};",
+            f"{'; '.join(places)} (cluster {self._cluster})",
+            "The ticks between are gone; or the topic was made anew, and then leave out the"
+            " condition on the partition. To go on with the oldest tick that is there, run in psql:"
+            f" delete from market.ingest_offsets where cluster_id = '{self._cluster}'"
+            f" and topic = '{self._topic}' and partition in ({', '.join(map(str, lost))});",
         )
 
 

@@ -236,6 +236,29 @@ def test_an_offset_that_the_topic_lost_is_an_error_with_a_remedy(
         until(lambda: count(conn) == 2, "both ticks")
 
 
+def test_one_remedy_is_enough_for_all_partitions(
+    database: Database, broker: Broker, conn: Connection, log: Path
+) -> None:
+    broker.send(message(1), message(2))
+    broker.send(message(3), partition=1)
+    broker.send(message(4), partition=2)
+    conn.execute(
+        "insert into market.ingest_offsets"
+        " select %s, %s, partition, next, now() from (values (0, 900), (1, 800), (2, 1))"
+        " as v (partition, next)",
+        [broker.cluster, TOPIC],
+    )
+    with ingest(database.dsn, broker.address, log) as process:
+        assert process.wait() == 1
+        assert f"offset 900 of {TOPIC}/0 is next, but the topic holds 0 to 2" in process.logged()
+        assert f"offset 800 of {TOPIC}/1 is next, but the topic holds 0 to 1" in process.logged()
+        remedy = process.logged().split("run in psql: ")[1].strip()
+    conn.execute(remedy)
+    with ingest(database.dsn, broker.address, log):
+        until(lambda: count(conn) == 3, "the ticks of two partitions")
+    assert offsets(conn) == {0: 2, 1: 1, 2: 1}
+
+
 def test_an_error_of_one_partition_does_not_double_the_ticks_of_another(
     running: IngestProcess, broker: Broker, conn: Connection
 ) -> None:
