@@ -11,6 +11,9 @@ from glue.local.problems import OWN_SERVER
 NAME = "tidemark"
 """Of the database and of its superuser."""
 SETTINGS = {
+    # Not plpgsql_check: its hooks end a call that runs while another database gets the schema
+    # ("cannot find parent statement"). Who checks functions loads it into the session.
+    "shared_preload_libraries": "timescaledb",
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "100",
@@ -85,16 +88,12 @@ def configure(
     data: Path, user: User, libraries: Path, sockets: Path, options: Mapping[str, str]
 ) -> None:
     """Write the settings for the next start; `libraries` is where the extensions' code is."""
-    preloaded = [
-        name for name in ("timescaledb", "plpgsql_check") if (libraries / f"{name}.so").exists()
-    ]
-    if "timescaledb" not in preloaded:
+    if not (libraries / "timescaledb.so").exists():
         raise ServerError(
             f"the PostgreSQL in use has no TimescaleDB (looked in {libraries})",
             f"Add it there, or unset TIDEMARK_PG_BINDIR. {OWN_SERVER}",
         )
     settings = SETTINGS | {
-        "shared_preload_libraries": ",".join(preloaded),
         "unix_socket_directories": str(sockets),
     }
     if any(

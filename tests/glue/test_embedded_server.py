@@ -124,7 +124,11 @@ class TestStarting:
         query(dsn, "insert into ticks values ('2014-05-02T12:30Z', 1.38694)")
         query(dsn, "create function f() returns int language sql as 'select 1'")
         query(dsn, "create function g() returns int language plpgsql as 'begin return x; end'")
-        found = query(dsn, "select message from plpgsql_check_function_tb('g()')")
+        with psycopg.connect(dsn) as connection:
+            connection.execute("load 'plpgsql_check'")
+            found = connection.execute(
+                "select message from plpgsql_check_function_tb('g()')"
+            ).fetchall()
 
         assert found == [('column "x" does not exist',)]
         assert query(dsn, "select current_database(), current_user") == [("tidemark", "tidemark")]
@@ -134,6 +138,7 @@ class TestStarting:
         ("name", "value"),
         [
             ("listen_addresses", ""),
+            ("shared_preload_libraries", "timescaledb"),
             ("jit", "off"),
             ("TimeZone", "UTC"),
             ("server_encoding", "UTF8"),

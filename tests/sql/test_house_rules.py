@@ -14,6 +14,7 @@ OURS = "('market', 'ledger', 'equity', 'relay', 'api')"
 def test_every_function_passes_plpgsql_check(conn: Connection) -> None:
     if not every(conn, "select from pg_available_extensions where name = 'plpgsql_check'"):
         pytest.skip("this server has no plpgsql_check")
+    conn.execute("load 'plpgsql_check'")
     conn.execute("create extension plpgsql_check")
     problems = every(
         conn,
