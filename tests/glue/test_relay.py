@@ -243,17 +243,18 @@ def test_trades_are_never_merged_under_ticks(relay: Relay, book: SimpleNamespace
         converge(client, book.conn, book.alpha, book.beta)
 
 
-def test_who_joins_in_the_middle_misses_nothing(relay: Relay, book: SimpleNamespace) -> None:
+def test_who_joins_in_the_middle_misses_nothing(
+    relay: Relay, book: SimpleNamespace, database: Database
+) -> None:
     """Snapshot and shared reader are two reads: nothing may fall between them."""
     stop = threading.Event()
 
     def trade_on() -> None:
-        with book.database.connect() as conn:
+        with database.connect() as conn:
             while not stop.is_set():
                 fill(conn, book.alpha)
                 tick(conn, "EUR/USD", "1.10000", "1.10010")
 
-    book.database = Database(book.conn.info.dsn)
     writer = threading.Thread(target=trade_on)
     writer.start()
     try:
