@@ -29,7 +29,8 @@ function decimals(value) {
 
 /**
  * Money and profits keep the digits they came with, which is the scale of their currency; exact
- * profits, which come without trailing zeros, have two at least; quantities lose trailing zeros; a price has at least the digits of `like`, at most two more.
+ * profits, which come without trailing zeros, have two at least; quantities lose trailing zeros; a
+ * price has at least the digits of `like`, at most two more.
  * @param {Amount} value
  * @param {AmountKind} [kind]
  * @param {Amount | null} [like]
