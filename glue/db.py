@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from glue.errors import ServerError
+from glue.errors import ServerError, SettingsError
 from glue.settings import Settings
 
 CONNECT_TIMEOUT = 10
@@ -25,11 +25,20 @@ def dsn_of(settings: Settings, *, may_install: bool = False) -> str:
 
 
 def conninfo(dsn: str, *, role: str | None = None, process: str = "tidemark") -> str:
-    """The connection string with the role that a process works in and the name that it shows."""
+    """The connection string with the role that a process works in and the name that it shows.
+
+    SettingsError for one that libpq cannot read.
+    """
     extra: dict[str, Any] = {"application_name": process, "connect_timeout": CONNECT_TIMEOUT}
     if role is not None:
         extra["options"] = f"-c role={role}"
-    return make_conninfo(dsn, **extra)
+    try:
+        return make_conninfo(dsn, **extra)
+    except psycopg.ProgrammingError as error:
+        raise SettingsError(
+            f"the connection string cannot be read: {str(error).strip()}",
+            "Write TIDEMARK_DSN or --dsn like 'host=db.example dbname=trading user=me'.",
+        ) from error
 
 
 def connect(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from glue import settings
+from glue import db, settings
 from glue.errors import SettingsError
 from glue.settings import Address
 
@@ -56,3 +56,9 @@ def test_a_setting_that_cannot_be_used_is_named(variable: str, value: str) -> No
 def test_addresses_are_read_and_written(text: str, address: Address) -> None:
     assert Address.parse(text) == address
     assert Address.parse(str(address)) == address
+
+
+def test_a_connection_string_that_cannot_be_read_is_told() -> None:
+    with pytest.raises(SettingsError, match="cannot be read") as raised:
+        db.connect("trading")
+    assert "TIDEMARK_DSN" in raised.value.remedy
