@@ -5,10 +5,11 @@ import sys
 import time
 
 import click
+from psycopg.conninfo import conninfo_to_dict
 
 from glue.errors import ServerError
 from glue.local.server import EmbeddedServer
-from glue.settings import Settings
+from glue.settings import LIBPQ_VARIABLES, Settings
 
 
 @click.group()
@@ -89,11 +90,15 @@ def dsn(server: EmbeddedServer) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def psql(server: EmbeddedServer, arguments: tuple[str, ...]) -> None:
-    """Run psql on the server; all arguments are psql's own."""
+    """Run psql on the server; all arguments are psql's own (-d NAME opens another database)."""
     to = server.ensure_started(may_install=False)
     program = server.bindir / "psql"
+    # The server stands in the environment, so that -d and -U need not repeat the rest.
+    others = {name: value for name, value in os.environ.items() if name not in LIBPQ_VARIABLES}
+    names = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER"}
+    this = {names[name]: str(value) for name, value in conninfo_to_dict(to).items()}
     try:
-        os.execv(program, ["psql", "-d", to, *arguments])
+        os.execve(program, ["psql", *arguments], others | this)
     except OSError as error:
         raise ServerError(
             f"psql cannot be run: {error}", f"Use another psql: psql '{to}'"

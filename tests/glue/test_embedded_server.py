@@ -521,6 +521,9 @@ class TestCommandLine:
         sql = "select current_user"
         assert tidemark(own_home, "db", "psql", "-X", "-Atc", sql).stdout == "tidemark\n"
         assert tidemark(own_home, "db", "psql", "-c", "nonsense").returncode == 1
+        sql = "select current_database()"
+        other = tidemark(own_home, "db", "psql", "-d", "postgres", "-X", "-Atc", sql)
+        assert other.stdout == "postgres\n"
 
         assert tidemark(own_home, "db", "reset").returncode == 1  # nobody there to confirm
         assert tidemark(own_home, "db", "stop").stdout == "stopped\n"
@@ -540,6 +543,11 @@ class TestCommandLine:
     def test_another_server_in_the_environment_does_not_matter(self, own_home):
         done = tidemark(own_home, "db", "dsn", TIDEMARK_DSN="host=elsewhere", PGHOST="elsewhere")
         assert query(done.stdout.strip(), "select 1") == [(1,)]
+
+    @pytest.mark.parametrize("variable", ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE"])
+    def test_psql_stays_with_the_embedded_server(self, own_home, variable):
+        done = tidemark(own_home, "db", "psql", "-X", "-Atc", "select 1", **{variable: "::1"})
+        assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
 class TestMirror:
