@@ -10,6 +10,16 @@ ROLE = "tidemark_owner"
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
+MOST_DAYS = 36_000
+"""A hundred years, as the database counts them."""
+
+
+def _days(_ctx: click.Context, _option: click.Parameter, value: float) -> float:
+    if not 0 < value <= MOST_DAYS:  # also what is not a number
+        raise click.BadParameter(f"not above 0 and at most {MOST_DAYS}: {value:g}")
+    return value
+
+
 @click.group()
 def token() -> None:
     """Tokens open the dashboard: all accounts, or the ones they name, until they expire.
@@ -24,7 +34,9 @@ def token() -> None:
 @click.option(
     "--account", "accounts", type=int, multiple=True, help="An account's id; repeatable. Else all."
 )
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True)
+@click.option(
+    "--days", type=float, callback=_days, default=30, show_default=True, help="Until it expires."
+)
 @click.pass_obj
 def issue(settings: Settings, label: str, accounts: tuple[int, ...], days: float) -> None:
     """Make a token; print it, and the page's address with it in the fragment."""

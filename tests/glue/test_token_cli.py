@@ -73,5 +73,6 @@ def test_problems_are_told_with_their_remedy(database: Database) -> None:
     assert "token does not exist (token_id: 77)" in done.stderr
     assert "api.tokens" in done.stderr
 
-    assert token(database, "issue", "--days", "0").returncode == 2
+    for days in ("0", "nan", "1e9"):
+        assert token(database, "issue", "--days", days).returncode == 2
     assert token(database, "revoke", "x").returncode == 2
