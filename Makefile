@@ -54,7 +54,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(PACKAGES): frontend2/package-lock.json
 	@command -v npm >/dev/null || { echo "tidemark's page needs Node.js 20 or newer with npm" >&2; exit 1; }
 	@echo "Installing the page's npm packages into frontend2/node_modules"
-	@npm --prefix frontend2 ci --no-audit --no-fund --loglevel=error --silent
+	@npm --prefix frontend2 ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
 $(PAGE): $(PAGE_SOURCES) $(PACKAGES)
