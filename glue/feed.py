@@ -80,11 +80,10 @@ def _make_topic(producer: Producer, servers: str | None, topic: str) -> None:
     metadata = producer.list_topics(topic, timeout=KAFKA_TIMEOUT)
     if servers is None or metadata.topics[topic].error is None:
         return
-    future = AdminClient({**kafka.QUIET, "bootstrap.servers": servers}).create_topics(
-        [NewTopic(topic)]
-    )[topic]
+    # Held until there is an answer: a client that goes takes its requests with it.
+    admin = AdminClient({**kafka.QUIET, "bootstrap.servers": servers})
     try:
-        future.result(KAFKA_TIMEOUT)
+        admin.create_topics([NewTopic(topic)], request_timeout=KAFKA_TIMEOUT)[topic].result()
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise FeedError(

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from glue import feed as feeds
 from glue.demo.market import INSTRUMENTS
+from glue.errors import FeedError
 from tests.conftest import Connection, Database
 from tests.glue.broker import Broker, count, ingest, until
 
@@ -70,3 +73,15 @@ def test_a_cluster_that_is_not_there_is_an_error() -> None:
         _, complaint = feed.communicate(timeout=20)
         assert feed.returncode == 1
         assert "no Kafka cluster at 127.0.0.1:1" in complaint
+
+
+def test_the_answer_is_waited_for_when_the_topic_has_to_be_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """librdkafka's broker makes no topic on request; it must come to that, and not end before."""
+    broker = Broker()
+    metadata = SimpleNamespace(topics={"missing": SimpleNamespace(error="unknown topic")})
+    monkeypatch.setattr(feeds, "KAFKA_TIMEOUT", 0.5)
+    producer = SimpleNamespace(list_topics=lambda topic, timeout: metadata)
+    with pytest.raises(FeedError, match=r"missing and cannot be made: .*Timed out"):
+        feeds._make_topic(producer, broker.address, "missing")
