@@ -5,7 +5,7 @@
 -- its conversion rate FOR SHARE: it can not be priced with a quote that a tick is replacing.
 
 -- Moves the quotes by a statement's ticks and values every account that they move.
--- Notifies: tidemark_prices. Raises: TM203.
+-- Notifies: tidemark_prices. Raises: TM203, TM204.
 create or replace function equity.tg_value_ticks() returns trigger
 language plpgsql
 security definer  -- whoever may insert ticks need not be able to write quotes and states
@@ -13,6 +13,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_unknown text;
+    v_impossible text;
     v_moved bigint[];
     v_has_first_quote boolean;
     v_from_currencies text[];
@@ -27,6 +28,17 @@ begin
         raise exception 'tick of an unknown instrument'
             using errcode = 'TM203', detail = format('instrument_id: %s', v_unknown),
                   hint = 'api.instruments lists the instruments; api.upsert_instrument makes one.';
+    end if;
+
+    -- What api.ingest_ticks rejects, for those who insert: a quote never moves back in time, so
+    -- a tick of tomorrow would keep all others out until then.
+    select string_agg(distinct t.event_at::text, ', ') into v_impossible
+    from new_ticks t
+    where t.event_at < '1970-01-01' or t.event_at > clock_timestamp() + interval '1 minute';
+    if v_impossible is not null then
+        raise exception 'tick of an impossible time'
+            using errcode = 'TM204', detail = format('event_at: %s', v_impossible),
+                  hint = 'It must be an instant from 1970 to now, and at most a minute ahead.';
     end if;
 
     with newest as (

@@ -97,6 +97,20 @@ def test_a_plain_insert_of_what_cannot_be_is_refused(conn: Connection, eur_usd: 
     assert refused.value.sqlstate == "TM203"
 
 
+@pytest.mark.parametrize("event_at", ["'infinity'", "'1969-12-31'", "now() + interval '2 minutes'"])
+def test_a_plain_insert_of_an_impossible_time_keeps_no_other_tick_out(
+    conn: Connection, eur_usd: int, event_at: str
+) -> None:
+    with pytest.raises(psycopg.Error) as refused:
+        conn.execute(
+            "insert into market.ticks (instrument_id, event_at, bid, ask) "
+            f"values (%s, {event_at}, 1, 1)",
+            [eur_usd],
+        )
+    assert refused.value.sqlstate == "TM204"
+    assert every(conn, "select from api.quotes") == []
+
+
 def test_bad_ticks_are_kept_aside_with_the_reason_and_the_rest_counts(conn: Connection) -> None:
     bad = [
         ("EUR/XXX", START, "1", "1", "unknown symbol"),
