@@ -144,9 +144,10 @@ class Children:
     def _check(self) -> None:
         for child in self._children:
             if child.process.poll() is not None:
+                was_killed = child.process.returncode < 0
                 raise ChildEnded(
                     f"{child.name} has ended ({child.ending()}), so everything stops",
-                    "What it said stands above.",
+                    "Start again." if was_killed else "What it said stands above.",
                 )
 
 

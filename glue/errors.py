@@ -1,6 +1,7 @@
 """The exceptions that a user can meet, and which SQLSTATE becomes which."""
 
 from psycopg import Error as DatabaseError
+from psycopg import OperationalError
 
 
 class TidemarkError(Exception):
@@ -55,6 +56,11 @@ def from_database(error: DatabaseError) -> TidemarkError | None:
     """
     sqlstate = error.sqlstate or ""
     kind = BY_SQLSTATE.get(sqlstate, TidemarkError if sqlstate.startswith("TM") else None)
+    if kind is None and isinstance(error, OperationalError):
+        return ServerError(
+            f"the database cannot go on: {brief(error)}",
+            "The server's log says more: its disk, memory, connections, or a restart.",
+        )
     if kind is None:
         return None
     primary, detail, hint = (
@@ -68,3 +74,10 @@ def from_database(error: DatabaseError) -> TidemarkError | None:
     if kind is PermissionDeniedError:
         return kind(message, "Grant the login the role that the command works in, or use another.")
     return kind(message, hint or "")
+
+
+def brief(error: Exception) -> str:
+    """What went wrong, without the statement and the context that it happened in."""
+    if isinstance(error, DatabaseError) and error.diag.message_primary:
+        return f"{error.diag.message_primary} ({error.sqlstate})"
+    return str(error).strip()

@@ -103,9 +103,9 @@ class Ingest:
             return False
         if not isinstance(error, psycopg.OperationalError | errors.ServerError):
             return False
-        reason = str(error).strip()
+        reason = errors.brief(error)
         if self._database_trouble is None:
-            log.warning("database lost, trying again", reason=reason)
+            log.warning("the database does not take the ticks, trying again", reason=reason)
         self._database_trouble = reason
         return True
 

@@ -40,10 +40,15 @@ def _config(dsn: str | None = None, output: TextIO | None = None) -> Config:
 
 
 def lock() -> str:
-    """One upgrade at a time, and no DDL that waits behind others' locks for long."""
+    """One upgrade at a time, between two tick statements, and no DDL that waits for long.
+
+    The second lock is market.lock_tick_statements(), which an empty database does not have yet.
+    """
     return (
         "select pg_catalog.pg_advisory_xact_lock("
         "pg_catalog.hashtextextended('tidemark migrate', 0));\n"
+        "select pg_catalog.pg_advisory_xact_lock("
+        "pg_catalog.hashtextextended('tidemark ticks', 0));\n"
         "set local lock_timeout = '10s';"
     )
 
@@ -66,6 +71,12 @@ def goes_to_head() -> bool:
     options = context.get_context().opts
     running = getattr(options.get("fn"), "__name__", "")
     return running == "upgrade" and context.get_revision_argument() == context.get_head_revision()
+
+
+def goes_back() -> bool:
+    """Whether alembic's running command is a downgrade."""
+    running = getattr(context.get_context().opts.get("fn"), "__name__", "")
+    return running == "downgrade"
 
 
 def execute(*texts: str) -> None:

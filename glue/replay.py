@@ -181,7 +181,7 @@ class Lines:
             else:
                 self._raw = self._open.enter_context(Path(self._file).open("rb"))
         except OSError as error:
-            raise FeedError(f"cannot read {self.name}: {error.strerror}") from error
+            raise FeedError(f"cannot read {self._file}: {error.strerror}") from error
         return self
 
     def __exit__(self, *_: object) -> None:

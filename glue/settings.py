@@ -22,6 +22,11 @@ class Address(msgspec.Struct, frozen=True):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
+    @property
+    def local(self) -> "Address":
+        """Where a program on this machine reaches who listens here."""
+        return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)
+
     @classmethod
     def parse(cls, text: str) -> "Address":
         """Read `host:port`, `[v6]:port` or `:port` (all interfaces); ValueError for others."""

@@ -292,8 +292,7 @@ def _bound_port(address: Address) -> int | None:
 
 def page_address(address: Address) -> str:
     """Where a browser on this machine finds the page."""
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
-    return f"http://{Address(local, address.port)}/"
+    return f"http://{address.local}/"
 
 
 def is_healthy(address: Address) -> bool:

@@ -5,12 +5,15 @@ runs the versions and then applies `sql/` in path order. `--sql` prints the same
 import sqlalchemy
 import stamina
 from alembic import context
+from alembic.util import CommandError
 
 from glue import db, migrate, settings
 
 
 def upgrade() -> None:
     """Run the requested command inside the transaction that alembic has begun."""
+    if migrate.goes_back():
+        raise CommandError("versions only go forward: restore a backup to go back")
     migrate.execute(migrate.lock())
     migrate.execute(migrate.requirements())
     context.run_migrations()

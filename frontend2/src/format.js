@@ -5,7 +5,7 @@
 
 /** @import { Amount } from './services/wire.js' */
 
-/** @typedef {'money' | 'pnl' | 'exactPnl' | 'quantity' | 'price' | 'percent'} AmountKind */
+/** @typedef {'money' | 'pnl' | 'quotePnl' | 'quantity' | 'price' | 'percent'} AmountKind */
 
 /** @type {Map<string, Intl.NumberFormat>} */
 const formats = new Map();
@@ -28,8 +28,8 @@ function decimals(value) {
 }
 
 /**
- * Money and profits keep the digits they came with, which is the scale of their currency; exact
- * profits, which come without trailing zeros, have two at least; quantities lose trailing zeros; a
+ * Money and profits keep the digits they came with, which is the scale of their currency; profits
+ * in quote currency come exact and are shown with two; quantities lose trailing zeros; a
  * price has at least the digits of `like`, at most two more.
  * @param {Amount} value
  * @param {AmountKind} [kind]
@@ -43,15 +43,15 @@ export function formatAmount(value, kind = 'money', like = null) {
     options = { style: 'percent', minimumFractionDigits: 1, maximumFractionDigits: 1 };
   } else if (kind === 'quantity') {
     options = { maximumFractionDigits: digits };
-  } else if (kind === 'exactPnl') {
-    options = { minimumFractionDigits: 2, maximumFractionDigits: Math.max(digits, 2) };
+  } else if (kind === 'quotePnl') {
+    options = { minimumFractionDigits: 2, maximumFractionDigits: 2 };
   } else if (kind === 'price' && like !== null) {
     const least = decimals(like);
     options = { minimumFractionDigits: least, maximumFractionDigits: least + 2 };
   } else {
     options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
   }
-  options.signDisplay = kind === 'pnl' || kind === 'exactPnl' ? 'exceptZero' : 'negative';
+  options.signDisplay = kind === 'pnl' || kind === 'quotePnl' ? 'exceptZero' : 'negative';
   const text = numberFormat(options).format(/** @type {Intl.StringNumericLiteral} */ (value));
   return text.replace('-', '−');
 }

@@ -4,10 +4,9 @@ from datetime import datetime, timedelta
 
 import click
 
-from glue.settings import Address, Settings
+from glue.settings import Settings
 
 ROLE = "tidemark_owner"
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 MOST_DAYS = 36_000
@@ -49,8 +48,7 @@ def issue(settings: Settings, label: str, accounts: tuple[int, ...], days: float
         ).fetchone()
     assert row is not None
     secret, token_id, expires_at = row
-    listen = settings.listen_address
-    page = Address(EVERYWHERE.get(listen.host, listen.host), listen.port)
+    page = settings.listen_address.local
     click.echo(f"token   {secret}")
     click.echo(f"page    http://{page}/#token={secret}")
     click.echo(f"id      {token_id}  (to end it: tidemark token revoke {token_id})")

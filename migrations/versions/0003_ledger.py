@@ -80,6 +80,7 @@ create table ledger.fills (
     constraint fills_external_id_key unique (account_id, external_id),
     constraint fills_account_fkey foreign key (account_id) references ledger.accounts,
     constraint fills_instrument_fkey foreign key (instrument_id) references market.instruments,
+    constraint external_id_is_not_blank check (external_id ~ '[^[:space:]]'),
     constraint side_is_known check (side in ('buy', 'sell')),
     constraint effect_is_known check (effect in ('open', 'close', 'flip')),
     constraint position_side_is_known check (position_side in ('net', 'long', 'short')),
@@ -104,6 +105,7 @@ create table ledger.entries (
     constraint entries_external_id_key unique (account_id, external_id),
     constraint entries_account_fkey foreign key (account_id) references ledger.accounts,
     constraint entries_fill_fkey foreign key (fill_id) references ledger.fills,
+    constraint external_id_is_not_blank check (external_id ~ '[^[:space:]]'),
     constraint kind_is_known check (
         kind in (
             'deposit', 'withdrawal', 'realized_pnl', 'commission',

@@ -1,3 +1,28 @@
+-- What every booking has: when it happened, and the broker's id or null for none. An empty text
+-- would be the same id every time, and all bookings but the first would be taken for repeats.
+-- Raises: TM113, TM114.
+create or replace function ledger.check_booking(p_event_at timestamptz, p_external_id text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if p_event_at is null or p_event_at not between '1970-01-01' and '9999-01-01' then
+        raise exception 'event time is not usable'
+            using errcode = 'TM113', detail = format('event_at: %s', p_event_at),
+                  hint = 'It must be an instant from 1970 to 9998.';
+    end if;
+    if p_external_id !~ '[^[:space:]]' or length(p_external_id) > 200 then
+        raise exception 'external id is not usable'
+            using errcode = 'TM114', detail = format('external_id: %L', left(p_external_id, 200)),
+                  hint = 'It must not be blank, of at most 200 characters; null is no id.';
+    end if;
+end
+$$;
+
+comment on function ledger.check_booking is
+    'Raises an error for an event time or external id that no booking may have.';
+
 -- Books an amount that has been checked on an account whose row the caller has locked.
 -- Locks: ledger.accounts (one row, already held). Notifies: through the trigger on ledger.entries.
 create or replace function ledger.book_entry(

@@ -1,13 +1,12 @@
 -- The rules of a fill, and the position that it leaves. api.record_fill puts them together.
 
--- Raises: TM113 event time, TM130 fill not usable.
+-- Raises: TM130.
 create or replace function ledger.check_fill(
     p_side text,
     p_quantity numeric,
     p_price numeric,
     p_commission numeric,
     p_effect text,
-    p_event_at timestamptz,
     p_money_scale int
 ) returns void
 language plpgsql
@@ -36,11 +35,6 @@ begin
                   detail = format('side: %s, quantity: %s, price: %s, commission: %s, effect: %s',
                                   p_side, p_quantity, p_price, p_commission, p_effect),
                   hint = format('It must hold that %s.', v_problem);
-    end if;
-    if p_event_at is null or p_event_at not between '1970-01-01' and '9999-01-01' then
-        raise exception 'event time is not usable'
-            using errcode = 'TM113', detail = format('event_at: %s', p_event_at),
-                  hint = 'It must be an instant from 1970 to 9998.';
     end if;
 end
 $$;

@@ -25,10 +25,10 @@ test.each([
 test.each([
   ['2.1', '+2.10'],
   ['-1120', '−1,120.00'],
-  ['0.00012', '+0.00012'],
+  ['9.0666666667', '+9.07'],
   ['0', '0.00'],
-])('an exact profit of %s has two decimals at least: %s', (value, text) => {
-  expect(formatAmount(value, 'exactPnl')).toBe(text);
+])('a profit in quote currency of %s is shown with two decimals: %s', (value, text) => {
+  expect(formatAmount(value, 'quotePnl')).toBe(text);
 });
 
 test('quantities lose trailing zeros, prices keep theirs', () => {

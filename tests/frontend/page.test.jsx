@@ -202,7 +202,7 @@ describe('the line', () => {
     const pricedAt = new Date(Date.now() - 90_000).toISOString();
     show(portfolio({ state: state({ priced_at: pricedAt }) }));
     expect(find('[data-age="message"]').textContent).toBe('0 s');
-    expect(find('[data-age="prices"]').textContent).toBe('1 min');
+    expect(find('[data-age="prices"]').textContent).toBe('1 min old');
   });
 
   test('a lost database makes the figures outdated although heartbeats come', () => {

@@ -93,6 +93,7 @@ def test_other_refusals_have_codes_of_their_own(conn: Connection) -> None:
         ("select api.record_entry(-1, 'deposit', 1)", "TM101"),
         (f"select api.record_entry({account_id}, 'deposit', 2, p_external_id => 'x')", "TM111"),
         (f"select api.record_entry({account_id}, 'deposit', 2, 'infinity')", "TM113"),
+        (f"select api.record_entry({account_id}, 'deposit', 2, p_external_id => '')", "TM114"),
     ]
     for statement, sqlstate in cases:
         with pytest.raises(psycopg.Error) as refused:

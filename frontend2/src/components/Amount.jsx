@@ -46,6 +46,7 @@ export function AmountCell({ field, label, className = '', ...amount }) {
       data-field={field}
       data-value={amount.value ?? undefined}
       data-label={label}
+      title={amount.kind === 'quotePnl' ? (amount.value ?? undefined) : undefined}
     >
       <Amount {...amount} />
     </td>
@@ -54,7 +55,7 @@ export function AmountCell({ field, label, className = '', ...amount }) {
 
 /** @param {Pick<AmountProps, 'value' | 'kind'>} amount */
 export function toneOf({ value, kind }) {
-  if ((kind !== 'pnl' && kind !== 'exactPnl') || value === null) return '';
+  if ((kind !== 'pnl' && kind !== 'quotePnl') || value === null) return '';
   return ['loss', 'flat', 'gain'][signOf(value) + 1] ?? '';
 }
 

@@ -54,11 +54,16 @@ function Countdown({ until }) {
   return <p className="dim">retrying in {Math.max(0, Math.ceil((until - now) / 1000))} s</p>;
 }
 
+/** From this age on prices stand out: a live line says nothing about a feed that stopped. */
+const OLD_PRICES_MS = 10_000;
+
 function Ages() {
   const now = useNow(1000);
   // Read once a second rather than followed: both change with every message.
   const store = usePortfolioStore.getState();
   const pricedAt = selectPricedAt(store);
+  const databaseNow = now - (store.clockOffset ?? 0);
+  const isOld = pricedAt !== null && databaseNow - Date.parse(pricedAt) > OLD_PRICES_MS;
   return (
     <dl className="ages">
       <div title={store.receivedAt === null ? undefined : formatFull(store.receivedAt)}>
@@ -75,10 +80,9 @@ function Ages() {
         }
       >
         <dt>Prices</dt>
-        <dd data-age="prices">
-          {pricedAt === null
-            ? '—'
-            : formatAge(Date.parse(pricedAt), now - (store.clockOffset ?? 0))}
+        <dd data-age="prices" className={isOld ? 'old' : undefined}>
+          {pricedAt === null ? '—' : formatAge(Date.parse(pricedAt), databaseNow)}
+          {isOld && ' old'}
         </dd>
       </div>
     </dl>

@@ -83,7 +83,7 @@ function PositionRow({ position }) {
         field="unrealized_pnl_quote"
         label="P&L in quote"
         value={position.unrealized_pnl_quote}
-        kind="exactPnl"
+        kind="quotePnl"
         unit={position.quote_currency}
       />
       <AmountCell field="margin_used" label="Margin used" value={position.margin_used} />

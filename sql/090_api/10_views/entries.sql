@@ -18,6 +18,7 @@ comment on view api.entries is
     'api.record_entry and api.record_fill write them.';
 comment on column api.entries.kind is
     'deposit, withdrawal, realized_pnl, commission, financing, dividend, credit or adjustment.';
+comment on column api.entries.amount is 'In account currency; negative takes out.';
 comment on column api.entries.balance_after is
     'The balance after this entry; credit entries leave it as it was.';
 comment on column api.entries.event_at is 'When it happened.';

@@ -33,6 +33,7 @@ select symbol, event_at, bid, ask, reason, received_at, source, message
 from market.rejected_ticks;
 
 comment on view api.rejected_ticks is 'Ticks that were kept out, with the reason.';
+comment on column api.rejected_ticks.reason is 'Why it was kept out.';
 comment on column api.rejected_ticks.source is
     'Where it came from: topic/partition@offset, or file:line.';
 comment on column api.rejected_ticks.message is
@@ -51,6 +52,11 @@ left join market.instruments second on second.instrument_id = c.second_instrumen
 comment on view api.conversion_rates is
     'Rates at mid, 12 decimals, with the instruments that each goes through; '
     'null until they are all quoted.';
+
+comment on column api.conversion_rates.rate is
+    'Units of to_currency for one of from_currency.';
+comment on column api.conversion_rates.path is
+    'The symbols that it goes through; none from a currency to itself.';
 
 create or replace view api.ingest_offsets as
 select cluster_id, topic, partition, next_offset, updated_at

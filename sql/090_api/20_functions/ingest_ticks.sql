@@ -51,6 +51,8 @@ begin
         perform market.move_offset(p_cluster, p_topic, p_partition, p_first_offset, p_next_offset);
     end if;
 
+    -- before the insert locks the table: an upgrade of the schema takes the two in this order, too
+    perform market.lock_tick_statements();
     with batch as (
         select b.*, i.instrument_id,
                b.event_at > clock_timestamp() + interval '1 minute' as is_in_future

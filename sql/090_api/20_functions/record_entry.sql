@@ -1,7 +1,7 @@
 -- Books a cash movement of an account and moves its balance (for kind credit, its credit) by it.
 -- Locks: the account's row, held to commit. Notifies: tidemark_account.
 -- Raises: TM101 unknown account, TM102 closed account, TM110 amount not usable, TM111 same id with
--- another content, TM112 kind not usable, TM113 event time not usable.
+-- another content, TM112 kind not usable, TM113 event time, TM114 external id.
 create or replace function api.record_entry(
     p_account_id bigint,
     p_kind text,
@@ -28,11 +28,7 @@ begin
                       v_account.money_scale
                   );
     end if;
-    if p_event_at is null or p_event_at not between '1970-01-01' and '9999-01-01' then
-        raise exception 'event time is not usable'
-            using errcode = 'TM113', detail = format('event_at: %s', p_event_at),
-                  hint = 'It must be an instant from 1970 to 9998.';
-    end if;
+    perform ledger.check_booking(p_event_at, p_external_id);
     if p_kind is null or p_kind not in (
         'deposit', 'withdrawal', 'realized_pnl', 'commission',
         'financing', 'dividend', 'credit', 'adjustment'

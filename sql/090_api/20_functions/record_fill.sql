@@ -1,8 +1,8 @@
 -- Books one trade: position by average cost, realized P&L, commission, balance, equity, at once.
 -- Locks, to commit: the instrument's quote and conversion rate FOR SHARE, then the account's row.
 -- Notifies: tidemark_account. Raises: TM101 unknown account, TM102 closed account, TM111 same id
--- with another content, TM113 event time, TM120 unknown instrument, TM130 fill not usable,
--- TM131 effect does not fit, TM132 no conversion path, TM133 no rate yet.
+-- with another content, TM113 event time, TM114 external id, TM120 unknown instrument, TM130
+-- fill not usable, TM131 effect does not fit, TM132 no conversion path, TM133 no rate yet.
 create or replace function api.record_fill(
     p_account_id bigint,
     p_symbol text,
@@ -48,8 +48,9 @@ begin
     for share of c;
     v_account := ledger.lock_account(p_account_id);
 
+    perform ledger.check_booking(p_event_at, p_external_id);
     perform ledger.check_fill(
-        p_side, p_quantity, p_price, p_commission, p_effect, p_event_at, v_account.money_scale
+        p_side, p_quantity, p_price, p_commission, p_effect, v_account.money_scale
     );
 
     -- the broker may tell us twice: the same fill again is answered with what was booked
