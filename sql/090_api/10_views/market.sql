@@ -65,6 +65,9 @@ from market.ingest_offsets;
 comment on view api.ingest_offsets is
     'Where each topic partition continues; it moves in the transaction that stores the ticks.';
 
+comment on column api.ingest_offsets.next_offset is
+    'The first offset that is not stored yet.';
+
 grant select on
     api.instruments, api.quotes, api.ticks, api.rejected_ticks,
     api.conversion_rates, api.ingest_offsets

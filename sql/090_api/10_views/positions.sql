@@ -19,7 +19,8 @@ join market.instruments i using (instrument_id);
 comment on view api.positions is 'Open positions, valued by the current quotes.';
 comment on column api.positions.side is
     'long or short; a hedging account may have both of a symbol.';
-comment on column api.positions.quantity is 'Positive; times the contract size it is in base units.';
+comment on column api.positions.quantity is
+    'Always positive; in base units it is quantity × contract size.';
 comment on column api.positions.is_priced is 'Whether there is a price and a conversion rate.';
 comment on column api.positions.average_price is
     'Cost ÷ quantity, for display: rounded to 10 decimals; figures are computed from the cost.';
