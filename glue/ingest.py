@@ -13,6 +13,7 @@ import psycopg
 import stamina
 import stamina.instrumentation
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._metadata import TopicMetadata
 
 from glue import db, errors, kafka, logs, service
@@ -67,6 +68,7 @@ class Ingest:
         self._topic = topic
         self._stop = stop
         self._cluster = ""
+        self._topic_id: str | None = None
         self._next: dict[int, int] = {}
         """The next offset of each partition: the stored one, or the oldest of a new partition."""
         self._stored: set[int] = set()
@@ -77,6 +79,7 @@ class Ingest:
         self._consumer_trouble: str | None = None
         self._looked_at = 0.0
         self._accepted = self._rejected = self._transactions = 0
+        self._admin = AdminClient({**kafka.QUIET, "bootstrap.servers": servers})
         self._consumer = Consumer(
             {
                 **kafka.QUIET,
@@ -174,7 +177,14 @@ class Ingest:
         self._count(result)
 
     def _span(self, partition: int, following: int) -> Span:
-        return Span(self._cluster, self._topic, partition, self._next[partition], following)
+        return Span(
+            self._cluster,
+            self._topic,
+            partition,
+            self._next[partition],
+            following,
+            self._topic_id,
+        )
 
     def _count(self, result: Stored) -> None:
         self._accepted += result.accepted
@@ -275,8 +285,13 @@ class Ingest:
     def _assign(
         self, connection: psycopg.Connection[Any], cluster: str, partitions: list[int]
     ) -> None:
-        """Consume all partitions from where the database stands."""
+        """Consume all partitions from where the database stands.
+
+        Raises FeedError for a topic that was made anew: its offsets are others than those stored.
+        """
+        self._topic_id = kafka.topic_id(self._admin, self._topic, cluster, KAFKA_TIMEOUT)
         self._cluster = cluster
+        self._check_topic(connection)
         stored = self._read_offsets(connection)
         self._stored = set(stored)
         self._next = {
@@ -297,6 +312,21 @@ class Ingest:
                 for partition, offset in self._next.items()
             ]
         )
+
+    def _check_topic(self, connection: psycopg.Connection[Any]) -> None:
+        (known,) = connection.execute(
+            "select min(topic_id) from api.ingest_offsets"
+            " where cluster_id = %s and topic = %s and topic_id <> %s",
+            (self._cluster, self._topic, self._topic_id),
+        ).fetchone() or (None,)
+        if known is not None:
+            raise errors.FeedError(
+                f"the topic {self._topic} was made anew: its id is {self._topic_id},"
+                f" and offsets of {known} are stored (cluster {self._cluster})",
+                "To store the new topic from its oldest tick, run in psql: delete from"
+                f" market.ingest_offsets where cluster_id = '{self._cluster}'"
+                f" and topic = '{self._topic}';",
+            )
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
         """The oldest offset that the topic still holds, and the one after its newest."""

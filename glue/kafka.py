@@ -2,11 +2,15 @@
 
 from typing import Any
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicCollection, Uuid
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._metadata import ClusterMetadata
 
 EMBEDDED = "mockCluster"
 """How the broker inside librdkafka begins its cluster id."""
+
+NO_TOPIC_ID = str(Uuid(0, 0))
+"""What a broker without topic ids answers."""
 
 QUIET: dict[str, Any] = {"log_level": 2}
 """librdkafka prints a line to standard error at each attempt to reconnect; we log changes."""
@@ -18,6 +22,19 @@ UNREACHABLE = (
     KafkaError._RESOLVE,
 )
 """Errors of the client that leave no way to the cluster; the loss of one connection is none."""
+
+
+def topic_id(admin: AdminClient, topic: str, cluster: str, timeout: float) -> str | None:
+    """The topic's id, which differs when it is made anew; None where the broker gives none.
+
+    The embedded broker and those before Kafka 2.8 give none. Raises KafkaException.
+    """
+    if cluster.startswith(EMBEDDED):
+        return None
+    described = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout)
+    identity = described[topic].result().topic_id
+    text = str(identity)
+    return None if text == NO_TOPIC_ID else text
 
 
 def cluster_id(metadata: ClusterMetadata, servers: str) -> str:

@@ -122,6 +122,8 @@ class Span(NamedTuple):
     partition: int
     first: int
     next: int
+    topic_id: str | None = None
+    """Differs when the topic was made anew; None where the broker gives none."""
 
 
 class Stored(NamedTuple):
@@ -143,6 +145,7 @@ from api.ingest_ticks(
     p_partition => %b::integer,
     p_first_offset => %b::bigint,
     p_next_offset => %b::bigint,
+    p_topic_id => %b::text,
     p_sources => %b::text[],
     p_messages => %b::text[]
 )
@@ -161,7 +164,7 @@ def store(connection: psycopg.Connection[Any], batch: Batch, span: Span | None =
             batch.event_at,
             batch.bids,
             batch.asks,
-            *(span or (None, None, None, None, None)),
+            *(span or (None,) * len(Span._fields)),
             batch.sources,
             batch.messages if batch.unreadable else None,
         ),

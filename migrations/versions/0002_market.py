@@ -101,6 +101,7 @@ create table market.ingest_offsets (
     partition int not null,
     next_offset bigint not null,
     updated_at timestamptz not null,
+    topic_id text,
     constraint ingest_offsets_pkey primary key (cluster_id, topic, partition),
     constraint next_offset_not_negative check (next_offset >= 0)
 );

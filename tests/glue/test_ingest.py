@@ -4,12 +4,16 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from glue.ingest import MAX_MESSAGES
+from glue import kafka
+from glue.errors import FeedError
+from glue.ingest import MAX_MESSAGES, Ingest
+from glue.stop import Stop
 from tests.conftest import Connection, Database
 from tests.factories import account, assert_sound, fill
 from tests.glue.broker import (
@@ -351,3 +355,37 @@ def test_fills_beside_ticks_of_several_partitions_meet_no_deadlock(
     sending.join()
     until(lambda: count(conn) == 2_000 * len(SYMBOLS), "all ticks stored")
     assert_sound(conn)
+
+
+def test_a_topic_made_anew_stops_ingest_with_the_remedy(
+    database: Database, broker: Broker, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded broker gives topics no id, so the ids are given here."""
+    broker.make_topic()
+    broker.send(message(1))
+
+    def store_one(topic_id: str) -> None:
+        monkeypatch.setattr(kafka, "topic_id", lambda *_: topic_id)
+        stop, before = Stop(), count(conn)
+
+        def stop_when_stored() -> None:
+            with database.connect() as watching:
+                while count(watching) == before and not is_over.wait(0.01):
+                    pass
+            stop.set()
+
+        is_over = threading.Event()
+        threading.Thread(target=stop_when_stored).start()
+        try:
+            with closing(Ingest(database.dsn, broker.address, TOPIC, stop)) as running:
+                running.serve()
+        finally:
+            is_over.set()
+
+    store_one("first")
+    with pytest.raises(FeedError, match="was made anew") as refused:
+        store_one("second")
+    conn.execute(refused.value.remedy.split("psql: ")[1].encode())
+    store_one("second")
+    rows = conn.execute("select next_offset, topic_id from api.ingest_offsets").fetchall()
+    assert rows == [(1, "second")]

@@ -187,6 +187,25 @@ def test_offsets_move_with_the_ticks_and_refuse_overlap_and_gap(conn: Connection
     assert one(conn, "select next_offset from api.ingest_offsets")["next_offset"] == 105
 
 
+def test_offsets_of_a_topic_made_anew_are_refused(conn: Connection) -> None:
+    def batch(first: int, topic_id: str | None) -> None:
+        conn.execute(
+            "select api.ingest_ticks('{}', '{}', '{}', '{}', 'cluster', 'topic', 0, %s, %s,"
+            " p_topic_id => %s)",
+            [first, first + 1, topic_id],
+        )
+
+    for first, topic_id in enumerate([None, "a", "a", None]):
+        batch(first, topic_id)
+    assert one(conn, "select next_offset, topic_id from api.ingest_offsets") == {
+        "next_offset": 4,
+        "topic_id": "a",
+    }
+    with pytest.raises(psycopg.Error) as refused:
+        batch(4, "b")
+    assert refused.value.sqlstate == "TM201"
+
+
 def test_a_second_feeder_of_a_partition_waits_and_is_refused(database, conn: Connection) -> None:  # type: ignore[no-untyped-def]
     call = "select api.ingest_ticks('{}', '{}', '{}', '{}', 'cluster', 'topic', 0, 0, 10)"
     conn.autocommit = False

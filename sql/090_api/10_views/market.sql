@@ -59,7 +59,7 @@ comment on column api.conversion_rates.path is
     'The symbols that it goes through; none from a currency to itself.';
 
 create or replace view api.ingest_offsets as
-select cluster_id, topic, partition, next_offset, updated_at
+select cluster_id, topic, partition, next_offset, updated_at, topic_id
 from market.ingest_offsets;
 
 comment on view api.ingest_offsets is
@@ -67,6 +67,9 @@ comment on view api.ingest_offsets is
 
 comment on column api.ingest_offsets.next_offset is
     'The first offset that is not stored yet.';
+
+comment on column api.ingest_offsets.topic_id is
+    'The topic''s id, which differs when it is made anew; null where the broker gives none.';
 
 grant select on
     api.instruments, api.quotes, api.ticks, api.rejected_ticks,

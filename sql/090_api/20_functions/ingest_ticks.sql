@@ -15,6 +15,7 @@ create or replace function api.ingest_ticks(
     p_next_offset bigint default null,
     p_sources text[] default null,
     p_messages text[] default null,
+    p_topic_id text default null,
     out accepted bigint,
     out rejected bigint
 )
@@ -48,7 +49,9 @@ begin
     end if;
 
     if p_cluster is not null then
-        perform market.move_offset(p_cluster, p_topic, p_partition, p_first_offset, p_next_offset);
+        perform market.move_offset(
+            p_cluster, p_topic, p_partition, p_first_offset, p_next_offset, p_topic_id
+        );
     end if;
 
     -- before the insert locks the table: an upgrade of the schema takes the two in this order, too
