@@ -40,15 +40,18 @@ def _config(dsn: str | None = None, output: TextIO | None = None) -> Config:
 
 
 def lock() -> str:
-    """One upgrade at a time, between two tick statements, and no DDL that waits for long.
+    """One upgrade at a time, while nobody stores ticks or books, and no DDL that waits for long.
 
-    The second lock is market.lock_tick_statements(), which an empty database does not have yet.
+    The locks after the first are those of `sql/010_market/000_locks.sql`, whose functions an empty
+    database does not have yet.
     """
     return (
         "select pg_catalog.pg_advisory_xact_lock("
         "pg_catalog.hashtextextended('tidemark migrate', 0));\n"
         "select pg_catalog.pg_advisory_xact_lock("
         "pg_catalog.hashtextextended('tidemark ticks', 0));\n"
+        "select pg_catalog.pg_advisory_xact_lock("
+        "pg_catalog.hashtextextended('tidemark prices', 0));\n"
         "set local lock_timeout = '10s';"
     )
 

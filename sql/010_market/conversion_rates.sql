@@ -48,10 +48,30 @@ left join market.quotes second on second.instrument_id = c.second_instrument_id;
 comment on view market.computed_conversion_rates is
     'Stored conversion rates beside the ones that the current quotes give.';
 
+-- A rate is as old as the oldest quote on its path, and goes stale with the first one that does.
+create or replace view market.dated_conversion_rates as
+select
+    c.from_currency,
+    c.to_currency,
+    c.rate,
+    least(first.event_at, second.event_at) as priced_at,
+    least(
+        first.event_at + first_leg.stale_after, second.event_at + second_leg.stale_after
+    ) as fresh_until
+from market.conversion_rates c
+left join market.quotes first on first.instrument_id = c.first_instrument_id
+left join market.instruments first_leg on first_leg.instrument_id = c.first_instrument_id
+left join market.quotes second on second.instrument_id = c.second_instrument_id
+left join market.instruments second_leg on second_leg.instrument_id = c.second_instrument_id;
+
+comment on view market.dated_conversion_rates is
+    'Conversion rates with the event time of the oldest quote on their path, and until when '
+    'all of them are fresh; both null from a currency to itself.';
+
 -- Chooses the path of every pair anew: paths with all legs quoted first, then the shortest, then
 -- direct before inverse, then the pivot USD, EUR or the first by name. Called when an instrument
 -- comes, or gets its first quote. Pairs without a path any more go.
--- Locks: market.conversion_rates; the caller holds the lock of tick statements.
+-- Locks: market.conversion_rates; the caller holds the lock of the prices.
 create or replace function market.choose_conversion_paths() returns void
 language sql
 set search_path = pg_catalog, pg_temp
@@ -65,7 +85,9 @@ as $$
         from market.instruments i join market.quotes q using (instrument_id)
     ),
     wanted as (
-        select distinct quote_currency as from_currency from market.instruments
+        select base_currency as from_currency from market.instruments
+        union
+        select quote_currency from market.instruments
     ),
     paths as (
         select from_currency, from_currency as to_currency,

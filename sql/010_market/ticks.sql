@@ -1,20 +1,22 @@
 -- From tick to quote. The trigger that calls this stands in 030_equity, since one statement must
 -- move the quotes and the accounts that are valued with them.
 
--- Tick statements follow one another: this lock is held to the end of the transaction.
-create or replace function market.lock_tick_statements() returns void
+-- Locks: the rows of market.quotes; the caller holds the lock of the prices.
+create or replace function market.move_quotes(p_quotes market.quotes[]) returns void
 language sql
 set search_path = pg_catalog, pg_temp
-return pg_advisory_xact_lock(hashtextextended('tidemark ticks', 0));
+as $$
+    update market.quotes q
+    set bid = n.bid, ask = n.ask,
+        event_at = n.event_at, received_at = n.received_at, tick_id = n.tick_id
+    from unnest(p_quotes) n
+    where q.instrument_id = n.instrument_id;
+$$;
 
-comment on function market.lock_tick_statements is
-    'Waits until no other transaction moves quotes, and keeps others out until this one ends.';
+comment on function market.move_quotes is 'Puts these quotes in the place of the ones before.';
 
--- Recomputes the rates of the pairs that are converted through these instruments and returns the
--- pairs that changed.
--- Locks: the rows of market.conversion_rates.
-create or replace function market.move_conversion_rates(p_instrument_ids bigint[])
-returns table (from_currency text, to_currency text)
+-- Locks: the rows of market.conversion_rates; the caller holds the lock of the prices.
+create or replace function market.move_conversion_rates(p_instrument_ids bigint[]) returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -24,13 +26,11 @@ as $$
     where n.from_currency = c.from_currency and n.to_currency = c.to_currency
       and (n.first_instrument_id = any (p_instrument_ids)
            or n.second_instrument_id = any (p_instrument_ids))
-      and n.rate is distinct from c.rate
-    returning c.from_currency, c.to_currency;
+      and n.rate is distinct from c.rate;
 $$;
 
 comment on function market.move_conversion_rates is
-    'Brings the conversion rates through these instruments up to their quotes; '
-    'returns the pairs whose rate changed.';
+    'Brings the conversion rates through these instruments up to their quotes.';
 
 comment on table market.ticks is
     'Every tick that was accepted, late ones too, numbered in the order of arrival. '
@@ -50,3 +50,5 @@ comment on table market.instruments is
     'What can be traded; quantities are in base units times contract_size.';
 comment on column market.instruments.margin_rate is
     'Margin as a fraction of the position''s value: 0.0333 is 3.33 %.';
+comment on column market.instruments.stale_after is
+    'Age from which the instrument''s quote is stale.';

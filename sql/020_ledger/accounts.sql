@@ -1,6 +1,6 @@
--- Takes the account's lock and returns its row. Whoever books holds it to commit, so that entries
--- and fills of an account are numbered in the order of their commits.
--- Raises: TM101.
+-- Holds the prices still, takes the account's lock and returns its row. Whoever books holds both to
+-- commit, so that entries and fills of an account are numbered in the order of their commits.
+-- Raises: TM101, TM141.
 create or replace function ledger.lock_account(p_account_id bigint) returns ledger.accounts
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -8,6 +8,7 @@ as $$
 declare
     v_account ledger.accounts;
 begin
+    perform market.lock_prices_to_book();
     select * into v_account from ledger.accounts where account_id = p_account_id for no key update;
     if not found then
         raise exception 'account does not exist'
@@ -19,7 +20,7 @@ end
 $$;
 
 comment on function ledger.lock_account is
-    'Locks one account to the end of the transaction and returns it.';
+    'Locks the prices and one account to the end of the transaction and returns the account.';
 
 -- Raises: TM102.
 create or replace function ledger.refuse_closed(p_account ledger.accounts) returns void
@@ -50,3 +51,5 @@ comment on column ledger.accounts.conversion_markup is
     'gain × (1 − x), loss × (1 + x).';
 comment on column ledger.accounts.last_event_seq is
     'Number of the account''s last event; events are numbered without gaps.';
+comment on column ledger.accounts.hedged_margin is
+    'Margin of a long and a short position of one instrument: of the larger_side, or of the net.';

@@ -9,7 +9,7 @@ begin
     raise exception 'booked rows are never changed or removed'
         using errcode = 'TM140',
               detail = format('%s of %I.%I', lower(tg_op), tg_table_schema, tg_table_name),
-              hint = 'Book a correction instead: an entry of kind adjustment, or an opposite fill.';
+              hint = 'Correct it with api.reverse_fill or api.reverse_entry.';
 end
 $$;
 
@@ -35,6 +35,14 @@ comment on column ledger.fills.cost_change is
 comment on column ledger.fills.conversion_rate is
     'Quote to account currency at mid, in force when the fill was booked; '
     'null if there was no price yet.';
+comment on column ledger.fills.converted_cost_after is
+    'The position''s cost in account currency after it, at the conversion rates of the fills that '
+    'opened; null where one was unknown.';
+comment on column ledger.fills.reverses_fill_id is 'The fill that this one takes back.';
+comment on column ledger.entries.reverses_entry_id is 'The entry that this one takes back.';
+comment on column ledger.positions.converted_cost is
+    'Cost in account currency, at the conversion rates of the fills that opened; '
+    'null where one was unknown.';
 comment on table ledger.positions is
     'Open positions: signed quantity and cost in quote currency. '
     'Netting accounts have one a symbol (net), hedging accounts up to two (long, short).';

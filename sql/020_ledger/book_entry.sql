@@ -33,7 +33,8 @@ create or replace function ledger.book_entry(
     p_external_id text default null,
     p_note text default null,
     p_fill_id bigint default null,
-    p_conversion_rate numeric default null
+    p_conversion_rate numeric default null,
+    p_reverses_entry_id bigint default null
 ) returns bigint
 language sql
 set search_path = pg_catalog, pg_temp
@@ -47,10 +48,10 @@ as $$
     )
     insert into ledger.entries (
         account_id, kind, amount, balance_after, event_at, external_id, note,
-        fill_id, conversion_rate
+        fill_id, conversion_rate, reverses_entry_id
     )
     select p_account_id, p_kind, p_amount, balance, p_event_at, p_external_id, p_note,
-           p_fill_id, p_conversion_rate
+           p_fill_id, p_conversion_rate, p_reverses_entry_id
     from account
     returning entry_id;
 $$;

@@ -97,7 +97,8 @@ create or replace function ledger.set_position(
     p_instrument_id bigint,
     p_position_side text,
     p_quantity numeric,
-    p_cost numeric
+    p_cost numeric,
+    p_converted_cost numeric
 ) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -109,10 +110,15 @@ begin
           and position_side = p_position_side;
         return;
     end if;
-    insert into ledger.positions (account_id, instrument_id, position_side, quantity, cost)
-    values (p_account_id, p_instrument_id, p_position_side, p_quantity, p_cost)
+    insert into ledger.positions (
+        account_id, instrument_id, position_side, quantity, cost, converted_cost
+    )
+    values (
+        p_account_id, p_instrument_id, p_position_side, p_quantity, p_cost, p_converted_cost
+    )
     on conflict (account_id, instrument_id, position_side) do update
-    set quantity = excluded.quantity, cost = excluded.cost;
+    set quantity = excluded.quantity, cost = excluded.cost,
+        converted_cost = excluded.converted_cost;
 end
 $$;
 

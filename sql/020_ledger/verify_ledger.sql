@@ -22,6 +22,12 @@ fill_chain as (
     from ledger.fills
     window position as (partition by account_id, instrument_id, position_side order by fill_id)
 ),
+last_fills as (
+    select distinct on (account_id, instrument_id, position_side)
+           account_id, instrument_id, position_side, converted_cost_after
+    from ledger.fills
+    order by account_id, instrument_id, position_side, fill_id desc
+),
 fill_entries as (
     select fill_id, sum(amount) filter (where kind = 'realized_pnl') as realized_pnl,
            -sum(amount) filter (where kind = 'commission') as commission
@@ -78,6 +84,23 @@ from ledger.positions p
 full join fill_positions f using (account_id, instrument_id, position_side)
 join market.instruments i using (instrument_id)
 where p.cost is distinct from f.cost
+union all
+select account_id, format('converted cost of %s, %s', i.symbol, position_side),
+       p.converted_cost, f.converted_cost_after
+from ledger.positions p
+join last_fills f using (account_id, instrument_id, position_side)
+join market.instruments i using (instrument_id)
+where p.converted_cost is distinct from f.converted_cost_after
+union all
+select r.account_id, format('quantity of fill %s, which reverses', r.fill_id),
+       r.quantity_change, -f.quantity_change
+from ledger.fills r join ledger.fills f on f.fill_id = r.reverses_fill_id
+where r.quantity_change <> -f.quantity_change or r.account_id <> f.account_id
+union all
+select r.account_id, format('amount of entry %s, which reverses', r.entry_id),
+       r.amount, -e.amount
+from ledger.entries r join ledger.entries e on e.entry_id = r.reverses_entry_id
+where r.amount <> -e.amount or r.account_id <> e.account_id or r.kind <> e.kind
 union all
 select a.account_id, 'number of events', a.last_event_seq, count(f.fill_id)
 from ledger.accounts a left join ledger.fills f using (account_id)

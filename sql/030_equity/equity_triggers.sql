@@ -1,11 +1,11 @@
 -- The triggers that keep equity.account_states true to ticks, fills and entries. (Component 17.1.)
 --
--- Lock order, for every writer: tick statements (advisory) → market.quotes
--- → market.conversion_rates → ledger.accounts → equity.account_states. A fill holds its quote and
--- its conversion rate FOR SHARE: it can not be priced with a quote that a tick is replacing.
+-- Lock order, for every writer: tick statements → prices (alone to move them, shared to book)
+-- → ledger.accounts → the rows of equity. A tick statement holds the prices alone, so no booking is
+-- under way while quotes and states move, and none is priced with a quote that is being replaced.
 
 -- Moves the quotes by a statement's ticks and values every account that they move.
--- Notifies: tidemark_prices. Raises: TM203, TM204.
+-- Notifies: tidemark_prices. Raises: TM141, TM203, TM204.
 create or replace function equity.tg_value_ticks() returns trigger
 language plpgsql
 security definer  -- whoever may insert ticks need not be able to write quotes and states
@@ -14,10 +14,7 @@ as $$
 declare
     v_unknown text;
     v_impossible text;
-    v_moved bigint[];
-    v_has_first_quote boolean;
-    v_from_currencies text[];
-    v_to_currencies text[];
+    v_quotes market.quotes[];
 begin
     perform market.lock_tick_statements();
 
@@ -45,38 +42,18 @@ begin
         select distinct on (instrument_id) *
         from new_ticks
         order by instrument_id, event_at desc, tick_id desc
-    ),
-    moving as (
-        select n.*, q.bid is null as is_first
-        from newest n join market.quotes q using (instrument_id)
-        where q.event_at is null or (n.event_at, n.tick_id) > (q.event_at, q.tick_id)
-    ),
-    moved as (
-        update market.quotes q
-        set bid = m.bid, ask = m.ask,
-            event_at = m.event_at, received_at = m.received_at, tick_id = m.tick_id
-        from moving m
-        where q.instrument_id = m.instrument_id
-        returning q.instrument_id, m.is_first
     )
-    select array_agg(instrument_id), bool_or(is_first) into v_moved, v_has_first_quote from moved;
-    if v_moved is null then
-        return null;
-    end if;
+    select array_agg(
+        row(n.instrument_id, n.bid, n.ask, n.event_at, n.received_at, n.tick_id)::market.quotes
+    ) into v_quotes
+    from newest n join market.quotes q using (instrument_id)
+    where q.event_at is null or (n.event_at, n.tick_id) > (q.event_at, q.tick_id);
 
-    if v_has_first_quote then
-        perform market.choose_conversion_paths();
-        perform equity.value_accounts(array(select distinct account_id from ledger.positions));
-    else
-        select array_agg(from_currency), array_agg(to_currency)
-        into v_from_currencies, v_to_currencies
-        from market.move_conversion_rates(v_moved);
-        perform equity.value_accounts(
-            equity.accounts_moved_by(v_moved, v_from_currencies, v_to_currencies)
-        );
+    if v_quotes is not null then
+        perform market.lock_prices_to_move();
+        perform equity.move_prices(v_quotes);
+        perform pg_notify('tidemark_prices', '');
     end if;
-
-    perform pg_notify('tidemark_prices', '');
     return null;
 end
 $$;
@@ -89,8 +66,77 @@ create or replace trigger ticks_after_insert_value_ticks
     referencing new table as new_ticks
     for each statement execute function equity.tg_value_ticks();
 
--- Moves the account's state by the change of the one position that a fill changed. The fill's
--- writer holds the quote and the rate FOR SHARE and the account's row.
+-- Puts new quotes in force and values what they move. What gets its first price, or a conversion
+-- rate that was unknown, may change the path of any conversion: then all is valued exactly. Beyond
+-- a quarter of all classes of legs, valuing all accounts anew costs less than their changes.
+-- Locks: as its caller, then quotes, rates and account states.
+create or replace function equity.move_prices(p_quotes market.quotes[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_instrument_ids bigint[] := array(select instrument_id from unnest(p_quotes));
+    v_has_first_quote boolean := exists (
+        select from market.quotes where instrument_id = any (v_instrument_ids) and bid is null
+    );
+    v_class_ids int[];
+    v_before equity.priced_classes[];
+    v_after equity.priced_classes[];
+begin
+    perform equity.classify_legs();
+    v_class_ids := array(
+        select c.class_id
+        from equity.priced_classes c
+        left join market.conversion_rates r
+            on r.from_currency = c.quote_currency and r.to_currency = c.currency
+        where c.instrument_id = any (v_instrument_ids)
+           or r.first_instrument_id = any (v_instrument_ids)
+           or r.second_instrument_id = any (v_instrument_ids)
+    );
+    v_before := array(select c from equity.priced_classes c where class_id = any (v_class_ids));
+
+    perform market.move_quotes(p_quotes);
+    if v_has_first_quote then
+        perform market.choose_conversion_paths();
+    else
+        perform market.move_conversion_rates(v_instrument_ids);
+    end if;
+
+    v_after := array(select c from equity.priced_classes c where class_id = any (v_class_ids));
+    if v_has_first_quote or exists (
+        select from unnest(v_before) b join unnest(v_after) a using (class_id)
+        where (a.rate is null) <> (b.rate is null)
+    ) then
+        perform equity.value_accounts(array(select distinct account_id from ledger.positions));
+    elsif cardinality(v_class_ids) * 4 > (select count(*) from equity.leg_classes) then
+        perform equity.value_all_accounts();
+    else
+        perform equity.value_by_change(v_before, v_after);
+    end if;
+end
+$$;
+
+comment on function equity.move_prices is
+    'Puts these quotes in force, with the conversion rates through them, '
+    'and values every account that they move.';
+
+-- Gives these accounts' states a new version. Notifies: tidemark_account.
+create or replace function equity.touch_states(p_account_ids bigint[]) returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    update equity.account_states
+    set version = version + 1, updated_at = clock_timestamp()
+    where account_id = any (p_account_ids);
+
+    select pg_notify('tidemark_account', account_id::text)
+    from unnest(p_account_ids) account_id;
+$$;
+
+comment on function equity.touch_states is
+    'Gives account states a new version, for whoever watches them.';
+
+-- Moves the account's state by the change of the one position that a fill changed.
 -- Notifies: tidemark_account.
 create or replace function equity.tg_value_fills() returns trigger
 language plpgsql
@@ -132,6 +178,7 @@ begin
     ) d
     where s.account_id = d.account_id;
 
+    perform equity.set_legs(array(select f::ledger.fills from new_fills f));
     perform pg_notify('tidemark_account', account_id::text)
     from (select distinct account_id from new_fills) changed;
     return null;
@@ -139,7 +186,7 @@ end
 $$;
 
 comment on function equity.tg_value_fills is
-    'Moves account states by what new fills changed of their positions.';
+    'Moves account states and legs by what new fills changed of their positions.';
 
 create or replace trigger fills_after_insert_value_fills
     after insert on ledger.fills
@@ -153,13 +200,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    update equity.account_states s
-    set version = s.version + 1, updated_at = clock_timestamp()
-    from (select distinct account_id from new_entries) changed
-    where s.account_id = changed.account_id;
-
-    perform pg_notify('tidemark_account', account_id::text)
-    from (select distinct account_id from new_entries) changed;
+    perform equity.touch_states(array(select distinct account_id from new_entries));
     return null;
 end
 $$;
@@ -178,7 +219,8 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    insert into equity.account_states (account_id) select account_id from new_accounts;
+    insert into equity.account_states (account_id, money_scale)
+    select account_id, money_scale from new_accounts;
     return null;
 end
 $$;

@@ -1,5 +1,5 @@
--- What a position is worth. The bodies are bound when they are created, which is why these
--- functions pin no search_path: pinned, they could not be inlined into a statement.
+-- What a position is worth. (Component 17.3.) The bodies are bound when they are created, which is
+-- why these functions pin no search_path: pinned, they could not be inlined into a statement.
 
 -- What closing at the side price would bring, in quote currency, exact.
 create or replace function equity.pnl_quote(
@@ -24,7 +24,9 @@ comment on function equity.to_account_currency is
 
 grant execute on function equity.pnl_quote, equity.to_account_currency to public;
 
--- Every open position with its figures by the quotes and rates as they are now.
+-- Every open position with its figures by the quotes and rates as they are now. Price P&L is the
+-- P&L at the conversion rate that the position was opened at; what the rate has done since to it,
+-- conversion P&L, is the rest.
 create or replace view equity.position_values as
 select
     p.account_id,
@@ -34,7 +36,7 @@ select
     p.cost,
     i.contract_size,
     case when p.quantity > 0 then q.bid else q.ask end as price,
-    q.event_at as priced_at,
+    least(q.event_at, c.priced_at) as priced_at,
     c.rate as conversion_rate,
     equity.pnl_quote(p.quantity, p.cost, i.contract_size, q.bid, q.ask) as unrealized_pnl_quote,
     equity.to_account_currency(
@@ -46,12 +48,24 @@ select
     equity.to_account_currency(
         abs(p.quantity) * i.contract_size * market.mid(q.bid, q.ask) * i.margin_rate,
         c.rate, a.money_scale
-    ) as margin_used
+    ) as margin_used,
+    p.quantity * i.contract_size as units,
+    market.mid(q.bid, q.ask) as mid,
+    i.margin_rate,
+    i.base_currency,
+    i.quote_currency,
+    a.money_scale,
+    a.hedged_margin,
+    case when c.rate is not null then market.round_div(
+        equity.pnl_quote(p.quantity, p.cost, i.contract_size, q.bid, q.ask) * p.converted_cost,
+        nullif(p.cost, 0), a.money_scale
+    ) end as price_pnl,
+    least(q.event_at + i.stale_after, c.fresh_until) as fresh_until
 from ledger.positions p
 join ledger.accounts a on a.account_id = p.account_id
 join market.instruments i on i.instrument_id = p.instrument_id
 join market.quotes q on q.instrument_id = p.instrument_id
-left join market.conversion_rates c
+left join market.dated_conversion_rates c
     on c.from_currency = i.quote_currency and c.to_currency = a.currency;
 
 comment on view equity.position_values is

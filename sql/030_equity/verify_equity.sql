@@ -35,6 +35,14 @@ expected as (
     from ledger.accounts a left join valued v using (account_id)
     group by a.account_id
 ),
+held_legs as (
+    select p.account_id, p.instrument_id, p.quantity > 0 as is_long,
+           p.quantity * i.contract_size as units, p.cost,
+           a.currency, a.money_scale
+    from positions p
+    join ledger.accounts a using (account_id)
+    join market.instruments i using (instrument_id)
+),
 cash as (
     select account_id, sum(amount) as total from ledger.entries group by account_id
 )
@@ -50,6 +58,22 @@ union all
 select a.account_id, 'balance + credit', a.balance + a.credit, coalesce(c.total, 0)
 from ledger.accounts a left join cash c using (account_id)
 where a.balance + a.credit <> coalesce(c.total, 0)
+union all
+select account_id, format('units of the leg of instrument %s', instrument_id), l.units, h.units
+from held_legs h full join equity.legs l using (account_id, instrument_id, is_long)
+where l.units is distinct from h.units or l.units_float <> l.units::float8
+union all
+select account_id, format('cost of the leg of instrument %s', instrument_id), l.cost, h.cost
+from held_legs h full join equity.legs l using (account_id, instrument_id, is_long)
+where l.cost is distinct from h.cost or l.cost_float <> l.cost::float8
+union all
+select account_id, format('class of the leg of instrument %s', l.instrument_id), c.class_id, null
+from held_legs h
+join equity.legs l using (account_id, instrument_id, is_long)
+join equity.leg_classes c using (class_id)
+where (c.instrument_id, c.is_long, c.currency, c.money_scale)
+        is distinct from (h.instrument_id, h.is_long, h.currency, h.money_scale)
+   or greatest(abs(h.units), abs(h.cost)) >= ('1e' || c.magnitude)::numeric
 union all
 select null, format('conversion rate %s to %s', from_currency, to_currency), stored_rate, rate
 from market.computed_conversion_rates

@@ -13,28 +13,27 @@ select
     round(priced.margin_equity - priced.margin_used, a.money_scale) as margin_available,
     market.round_div(priced.margin_equity, nullif(priced.margin_used, 0), 6) as margin_level,
     s.unpriced_positions = 0 as is_priced,
-    v.priced_at,
+    m.priced_at,
     s.version,
-    s.updated_at
+    s.updated_at,
+    equity.margin_state(
+        priced.margin_equity, priced.margin_used, a.margin_call_level, a.close_out_level
+    ) as margin_state,
+    coalesce(m.fresh_until < statement_timestamp(), false) as is_stale,
+    statement_timestamp() - m.priced_at as price_age
 from equity.account_states s
 join ledger.accounts a on a.account_id = s.account_id
-cross join lateral (
-    select sum(mid_unrealized_pnl) as mid_unrealized_pnl, sum(margin_used) as margin_used,
-           min(priced_at) as priced_at
-    from (
-        -- of a hedged pair, the larger side needs margin
-        select sum(mid_unrealized_pnl) as mid_unrealized_pnl, max(margin_used) as margin_used,
-               min(priced_at) as priced_at
-        from equity.position_values
-        where account_id = s.account_id
-        group by instrument_id
-    ) instruments
-) v
+left join lateral (
+    select *
+    from equity.account_margins
+    where account_id = s.account_id
+    offset 0  -- for one account, not for all and then joined
+) m on true
 left join lateral (
     select
         s.unrealized_pnl,
-        a.balance + a.credit + coalesce(v.mid_unrealized_pnl, 0) as margin_equity,
-        coalesce(v.margin_used, 0) as margin_used
+        a.balance + a.credit + coalesce(m.mid_unrealized_pnl, 0) as margin_equity,
+        coalesce(m.margin_used, 0) as margin_used
     where s.unpriced_positions = 0
 ) priced on true;
 
@@ -50,15 +49,23 @@ comment on column api.account_states.equity is
 comment on column api.account_states.margin_equity is
     'The same at mid prices, as brokers use it for margin and close-out.';
 comment on column api.account_states.margin_used is
-    'Margin rate × value at mid, over all positions; of a hedged pair the larger side counts.';
+    'Margin rate × value at mid, over all positions; of a hedged pair the larger side or the net, '
+    'as api.accounts.hedged_margin says.';
 comment on column api.account_states.margin_available is 'margin_equity − margin_used.';
 comment on column api.account_states.margin_level is
     'margin_equity ÷ margin_used as a fraction; null when no margin is used.';
 comment on column api.account_states.is_priced is
     'Whether every position has a price and a conversion rate.';
 comment on column api.account_states.priced_at is
-    'Event time of the oldest quote that values a position; null without positions.';
+    'Event time of the oldest quote that values or converts a position; null without positions.';
 comment on column api.account_states.version is
     'Grows with every change; orders the states of an account.';
+comment on column api.account_states.margin_state is
+    'ok, margin_call or close_out, by the account''s levels; null where a figure is unknown.';
+comment on column api.account_states.is_stale is
+    'Whether a quote that values or converts a position is older than its instrument''s '
+    'stale_after.';
+comment on column api.account_states.price_age is
+    'Age of the oldest quote that values or converts a position; null without positions.';
 
 grant select on api.account_states to tidemark_trading, tidemark_reconcile, tidemark_readonly;

@@ -10,7 +10,8 @@ select
     external_id,
     fill_id,
     conversion_rate,
-    note
+    note,
+    reverses_entry_id
 from ledger.entries;
 
 comment on view api.entries is
@@ -26,5 +27,6 @@ comment on column api.entries.recorded_at is 'When it was booked.';
 comment on column api.entries.external_id is 'The broker''s id; the same id books once.';
 comment on column api.entries.fill_id is 'The fill that caused it.';
 comment on column api.entries.conversion_rate is 'Quote to account currency, for realized P&L.';
+comment on column api.entries.reverses_entry_id is 'The entry that this one takes back.';
 
 grant select on api.entries to tidemark_trading, tidemark_reconcile, tidemark_readonly;

@@ -1,5 +1,6 @@
 create or replace view api.instruments as
-select symbol, base_currency, quote_currency, margin_rate, contract_size, instrument_id
+select symbol, base_currency, quote_currency, margin_rate, contract_size, instrument_id,
+       stale_after
 from market.instruments;
 
 comment on view api.instruments is
@@ -7,6 +8,7 @@ comment on view api.instruments is
 comment on column api.instruments.margin_rate is
     'Margin as a fraction of the value: 0.0333 is 3.33 %.';
 comment on column api.instruments.contract_size is 'Base units in a quantity of one.';
+comment on column api.instruments.stale_after is 'Age from which its quote is stale.';
 comment on column api.instruments.instrument_id is 'What market.ticks names the instrument by.';
 
 create or replace view api.quotes as

@@ -12,7 +12,11 @@ select
     v.margin_used,
     v.unrealized_pnl is not null as is_priced,
     v.priced_at,
-    i.quote_currency
+    v.quote_currency,
+    v.price_pnl,
+    v.unrealized_pnl - v.price_pnl as conversion_pnl,
+    coalesce(v.fresh_until < statement_timestamp(), false) as is_stale,
+    statement_timestamp() - v.priced_at as price_age
 from equity.position_values v
 join market.instruments i using (instrument_id);
 
@@ -32,6 +36,16 @@ comment on column api.positions.unrealized_pnl_quote is
     'In quote_currency, exact.';
 comment on column api.positions.conversion_rate is 'Quote to account currency, at mid.';
 comment on column api.positions.margin_used is 'Margin rate × value at mid, in account currency.';
-comment on column api.positions.priced_at is 'Event time of the quote.';
+comment on column api.positions.priced_at is
+    'Event time of the oldest quote that values or converts it.';
+comment on column api.positions.price_pnl is
+    'Unrealized P&L at the conversion rate that the position was opened at, in account currency; '
+    'null where that rate is unknown.';
+comment on column api.positions.conversion_pnl is
+    'What the conversion rate has since added to it: unrealized_pnl − price_pnl.';
+comment on column api.positions.is_stale is
+    'Whether a quote that values or converts it is older than its instrument''s stale_after.';
+comment on column api.positions.price_age is
+    'Age of the oldest quote that values or converts it.';
 
 grant select on api.positions to tidemark_trading, tidemark_reconcile, tidemark_readonly;

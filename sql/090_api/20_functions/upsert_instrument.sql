@@ -1,14 +1,15 @@
--- Makes an instrument, or changes its margin rate; its currencies stay once there are ticks, they
--- and its contract size once there are fills.
--- Locks: tick statements (advisory), the instrument's quote, the instrument, conversion rates,
--- account states. Notifies: tidemark_prices, when margins change.
--- Raises: TM121 terms not usable, TM122 terms in use.
+-- Makes an instrument, or changes its margin rate or the age from which its quote is stale; its
+-- currencies stay once there are ticks, they and its contract size once there are fills.
+-- Locks: tick statements, prices, the instrument, conversion rates, account states.
+-- Notifies: tidemark_prices, when margins change.
+-- Raises: TM121 terms not usable, TM122 terms in use, TM141 isolation level.
 create or replace function api.upsert_instrument(
     p_symbol text,
     p_base_currency text,
     p_quote_currency text,
     p_margin_rate numeric,
-    p_contract_size numeric default 1
+    p_contract_size numeric default 1,
+    p_stale_after interval default null
 ) returns api.instruments
 language plpgsql
 security definer  -- callers may define instruments, but not write the tables
@@ -28,6 +29,8 @@ declare
         when p_contract_size is null or not (p_contract_size > 0 and p_contract_size < 1e15)
             then 'contract size is positive and below 10^15'
         when min_scale(p_contract_size) > 8 then 'contract size has at most 8 decimals'
+        when p_stale_after <= interval '0' or not isfinite(p_stale_after)
+            then 'stale after is a positive interval, or null for the one it has'
     end;
     v_instrument market.instruments;
     v_is_used boolean;
@@ -38,17 +41,17 @@ begin
         raise exception 'instrument cannot be defined so'
             using errcode = 'TM121',
                   detail = format(
-                      'symbol: %s, base: %s, quote: %s, margin rate: %s, contract size: %s',
-                      p_symbol, p_base_currency, p_quote_currency, p_margin_rate, p_contract_size
+                      'symbol: %s, base: %s, quote: %s, margin rate: %s, contract size: %s, '
+                      'stale after: %s',
+                      p_symbol, p_base_currency, p_quote_currency, p_margin_rate, p_contract_size,
+                      p_stale_after
                   ),
                   hint = format('It must hold that %s.', v_problem);
     end if;
 
     perform market.lock_tick_statements();
-    -- a fill holds the quote FOR SHARE before it reads the terms: none goes on with the old ones
-    perform from market.quotes q join market.instruments i using (instrument_id)
-    where i.symbol = p_symbol for no key update of q;
-    select * into v_instrument from market.instruments where symbol = p_symbol for no key update;
+    perform market.lock_prices_to_move();
+    select * into v_instrument from market.instruments where symbol = p_symbol;
 
     v_is_used := case
         when (v_instrument.base_currency, v_instrument.quote_currency)
@@ -72,22 +75,29 @@ begin
     end if;
 
     v_has_other_margin := v_instrument.margin_rate <> p_margin_rate;
-    insert into market.instruments (
-        symbol, base_currency, quote_currency, margin_rate, contract_size
-    )
-    values (p_symbol, p_base_currency, p_quote_currency, p_margin_rate, p_contract_size)
-    on conflict (symbol) do update
-    set base_currency = excluded.base_currency, quote_currency = excluded.quote_currency,
-        margin_rate = excluded.margin_rate, contract_size = excluded.contract_size
-    returning * into v_instrument;
+    if v_instrument.instrument_id is null then
+        insert into market.instruments (
+            symbol, base_currency, quote_currency, margin_rate, contract_size, stale_after
+        ) values (
+            p_symbol, p_base_currency, p_quote_currency, p_margin_rate, p_contract_size,
+            coalesce(p_stale_after, interval '1 minute')
+        ) returning * into v_instrument;
+    else
+        update market.instruments
+        set base_currency = p_base_currency, quote_currency = p_quote_currency,
+            margin_rate = p_margin_rate, contract_size = p_contract_size,
+            stale_after = coalesce(p_stale_after, stale_after)
+        where instrument_id = v_instrument.instrument_id;
+    end if;
 
     insert into market.quotes (instrument_id) values (v_instrument.instrument_id)
     on conflict (instrument_id) do nothing;
     perform market.choose_conversion_paths();
     if v_has_other_margin then
-        perform equity.value_accounts(
-            equity.accounts_moved_by(array[v_instrument.instrument_id], '{}', '{}')
-        );
+        perform equity.value_accounts(array(
+            select distinct account_id from ledger.positions
+            where instrument_id = v_instrument.instrument_id
+        ));
         perform pg_notify('tidemark_prices', '');
     end if;
 
@@ -98,6 +108,6 @@ $$;
 
 comment on function api.upsert_instrument is
     'Makes or changes an instrument and returns it; p_margin_rate is a fraction of the value '
-    '(0.0333 is 3.33 %).';
+    '(0.0333 is 3.33 %), p_stale_after null keeps the age that it has (at first 1 minute).';
 
 grant execute on function api.upsert_instrument to tidemark_trading;

@@ -1,0 +1,113 @@
+-- Positions as a tick reads them: one narrow row each, in classes that are priced alike.
+
+-- Every class with the price and the conversion rate that its legs have now.
+create or replace view equity.priced_classes as
+select
+    c.class_id,
+    c.instrument_id,
+    i.quote_currency,
+    c.currency,
+    c.money_scale,
+    c.magnitude,
+    case when c.is_long then q.bid else q.ask end as price,
+    r.rate
+from equity.leg_classes c
+join market.instruments i using (instrument_id)
+join market.quotes q using (instrument_id)
+left join market.conversion_rates r
+    on r.from_currency = i.quote_currency and r.to_currency = c.currency;
+
+comment on view equity.priced_classes is
+    'Classes of legs with their side price and conversion rate; null where unknown.';
+
+create or replace function equity.leg_magnitude(p_units numeric, p_cost numeric) returns int
+language sql immutable parallel safe
+return length(trunc(greatest(abs(p_units), abs(p_cost)))::text);
+
+comment on function equity.leg_magnitude is
+    'Power of ten that neither the units nor the cost of a leg reach.';
+
+-- Puts the positions that fills have changed in the place of their legs. A leg of a class that is
+-- not there yet waits without one for the next tick statement: only that makes classes, since two
+-- bookings that both made one could wait for each other.
+-- Locks: equity.legs of the accounts, whose rows in ledger.accounts the caller has locked.
+create or replace function equity.set_legs(p_fills ledger.fills[]) returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    delete from equity.legs l
+    using unnest(p_fills) f
+    where l.account_id = f.account_id and l.instrument_id = f.instrument_id
+      and f.position_side in ('net', case when l.is_long then 'long' else 'short' end)
+      and (f.quantity_after = 0 or l.is_long <> (f.quantity_after > 0));
+
+    insert into equity.legs as l (
+        account_id, instrument_id, units_float, cost_float, is_long, class_id, units, cost
+    )
+    select f.account_id, f.instrument_id, n.units, f.cost_after, n.units > 0, c.class_id,
+           n.units, f.cost_after
+    from unnest(p_fills) f
+    join ledger.accounts a on a.account_id = f.account_id
+    join market.instruments i on i.instrument_id = f.instrument_id
+    cross join lateral (select f.quantity_after * i.contract_size as units) n
+    left join equity.leg_classes c
+        on c.instrument_id = f.instrument_id and c.is_long = (n.units > 0)
+        and c.currency = a.currency and c.money_scale = a.money_scale
+        and c.magnitude = equity.leg_magnitude(n.units, f.cost_after)
+    where f.quantity_after <> 0
+    on conflict (account_id, instrument_id, is_long) do update
+    set units = excluded.units, cost = excluded.cost,
+        units_float = excluded.units_float, cost_float = excluded.cost_float,
+        class_id = excluded.class_id;
+$$;
+
+comment on function equity.set_legs is
+    'Brings the legs of these fills'' positions up to the positions after the fills.';
+
+-- Gives every leg without a class its class, made where it is not there yet. Classes are numbered
+-- without gaps: they are places in arrays.
+-- Locks: equity.legs; the caller holds the lock of the prices.
+create or replace function equity.classify_legs() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (select from equity.legs where class_id is null) then
+        return;
+    end if;
+
+    insert into equity.leg_classes (
+        class_id, instrument_id, is_long, currency, money_scale, magnitude
+    )
+    select (select coalesce(max(class_id), 0) from equity.leg_classes) + row_number() over (), n.*
+    from (
+        select distinct l.instrument_id, l.is_long, a.currency, a.money_scale,
+               equity.leg_magnitude(l.units, l.cost)
+        from equity.legs l join ledger.accounts a using (account_id)
+        where l.class_id is null
+        except
+        select instrument_id, is_long, currency, money_scale, magnitude from equity.leg_classes
+    ) n;
+
+    update equity.legs l
+    set class_id = c.class_id
+    from ledger.accounts a, equity.leg_classes c
+    where l.class_id is null and a.account_id = l.account_id
+      and c.instrument_id = l.instrument_id and c.is_long = l.is_long
+      and c.currency = a.currency and c.money_scale = a.money_scale
+      and c.magnitude = equity.leg_magnitude(l.units, l.cost);
+end
+$$;
+
+comment on function equity.classify_legs is 'Gives the legs that have no class yet their class.';
+
+comment on table equity.legs is
+    'Open positions as a tick reads them: signed units (quantity × contract size) and cost in '
+    'quote currency, and the same as floats. Derived from ledger.fills.';
+comment on column equity.legs.class_id is
+    'Legs that are priced alike; null until the next tick statement when the class is new.';
+comment on table equity.leg_classes is
+    'What the legs of a class have in common: instrument and side, and so the price; account '
+    'currency and its decimals, and so the conversion rate; and the order of magnitude.';
+comment on column equity.leg_classes.magnitude is
+    'Power of ten that neither units nor cost of the legs reach: it bounds the error of floats.';

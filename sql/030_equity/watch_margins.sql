@@ -1,0 +1,44 @@
+-- Per account, what is derived where it is read: the figures at mid, and the age of the prices.
+-- Of a long and a short position in one instrument, the larger side needs margin, or the net.
+create or replace view equity.account_margins as
+select
+    account_id,
+    sum(mid_unrealized_pnl) as mid_unrealized_pnl,
+    sum(margin_used) as margin_used,
+    min(priced_at) as priced_at,
+    min(fresh_until) as fresh_until
+from (
+    select
+        account_id,
+        sum(mid_unrealized_pnl) as mid_unrealized_pnl,
+        case when min(hedged_margin) = 'net' then equity.to_account_currency(
+            abs(sum(units)) * min(mid) * min(margin_rate), min(conversion_rate), min(money_scale)
+        ) else max(margin_used) end as margin_used,
+        min(priced_at) as priced_at,
+        min(fresh_until) as fresh_until
+    from equity.position_values
+    group by account_id, instrument_id
+) instruments
+group by account_id;
+
+comment on view equity.account_margins is
+    'P&L at mid and margin used of each account with positions, and how fresh its prices are.';
+
+create or replace function equity.margin_state(
+    p_margin_equity numeric, p_margin_used numeric,
+    p_margin_call_level numeric, p_close_out_level numeric
+) returns text
+language sql immutable parallel safe
+return case
+    when p_margin_equity is null or p_margin_used is null then null
+    when p_margin_used = 0 then 'ok'
+    when p_margin_equity <= p_close_out_level * p_margin_used then 'close_out'
+    when p_margin_equity <= p_margin_call_level * p_margin_used then 'margin_call'
+    else 'ok'
+end;
+
+comment on function equity.margin_state is
+    'ok, margin_call or close_out: margin equity against the levels × margin used; '
+    'null where a figure is unknown.';
+
+grant execute on function equity.margin_state to public;
