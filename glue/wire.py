@@ -68,7 +68,7 @@ class Fill(msgspec.Struct, kw_only=True):
     side: Literal["buy", "sell"]
     quantity: Amount
     price: Amount
-    effect: Literal["open", "close", "flip"]
+    effect: Literal["open", "close", "flip", "reversal"]
     realized_pnl: Amount
     commission: Amount
     event_at: Instant

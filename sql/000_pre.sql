@@ -3,7 +3,8 @@
 alter default privileges for role tidemark_owner revoke execute on functions from public;
 
 grant usage on schema api to
-    tidemark_trading, tidemark_ingest, tidemark_relay, tidemark_reconcile, tidemark_readonly;
+    tidemark_trading, tidemark_ingest, tidemark_relay, tidemark_reconcile, tidemark_readonly,
+    tidemark_watch;
 
 comment on schema api is
     'The public interface of Tidemark: views to read, functions to write. '

@@ -115,6 +115,11 @@ def state(conn: Connection, account_id: int) -> Row:
     return one(conn, "select * from api.account_states where account_id = %s", [account_id])
 
 
+def timeless_state(conn: Connection, account_id: int) -> Row:
+    """The account's row of api.account_states, without what changes as time passes."""
+    return {name: value for name, value in state(conn, account_id).items() if name != "price_age"}
+
+
 def positions(conn: Connection, account_id: int) -> list[Row]:
     """The account's rows of api.positions, by symbol and side."""
     return every(

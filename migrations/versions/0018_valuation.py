@@ -1,9 +1,19 @@
 """Valuation: positions as a tick reads them, reversals, margin terms, and prices that go stale."""
 
-from glue.migrate import execute_as_owner
+from glue.migrate import execute, execute_as_owner
 
 revision = "0018_valuation"
 down_revision = "0017_equity_triggers"
+
+ROLE = """
+do $$
+begin
+    create role tidemark_watch nologin;  -- judges margins
+exception when duplicate_object or unique_violation then
+    null;
+end;
+$$;
+"""
 
 SQL = """
 alter table market.instruments
@@ -94,6 +104,24 @@ select p.account_id, p.instrument_id, p.quantity * i.contract_size, p.cost,
        p.quantity > 0, p.quantity * i.contract_size, p.cost
 from ledger.positions p join market.instruments i using (instrument_id);
 
+create table equity.margin_changes (
+    change_id bigint generated always as identity,
+    account_id bigint not null,
+    previous_state text not null,
+    margin_state text not null,
+    margin_equity numeric not null,
+    margin_used numeric not null,
+    judged_at timestamptz not null default clock_timestamp(),
+    constraint margin_changes_pkey primary key (change_id),
+    constraint margin_changes_account_fkey foreign key (account_id) references ledger.accounts,
+    constraint margin_state_is_known check (
+        margin_state in ('ok', 'margin_call', 'close_out')
+        and previous_state in ('ok', 'margin_call', 'close_out')
+    ),
+    constraint margin_state_changes check (margin_state <> previous_state)
+);
+create index margin_changes_account_idx on equity.margin_changes (account_id, change_id desc);
+
 drop function if exists api.upsert_instrument(text, text, text, numeric, numeric);
 drop function if exists equity.accounts_moved_by(bigint[], text[], text[]);
 drop function if exists market.move_conversion_rates(bigint[]);
@@ -106,4 +134,5 @@ drop function if exists ledger.set_position(bigint, bigint, text, numeric, numer
 
 
 def upgrade() -> None:
+    execute(ROLE)
     execute_as_owner(SQL)

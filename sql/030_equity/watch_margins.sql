@@ -1,3 +1,5 @@
+-- Margin: derived where it is read, and judged once a second for alarms.
+
 -- Per account, what is derived where it is read: the figures at mid, and the age of the prices.
 -- Of a long and a short position in one instrument, the larger side needs margin, or the net.
 create or replace view equity.account_margins as
@@ -42,3 +44,6 @@ comment on function equity.margin_state is
     'null where a figure is unknown.';
 
 grant execute on function equity.margin_state to public;
+
+comment on table equity.margin_changes is
+    'When an account came into margin_call or close_out, and out of it.';

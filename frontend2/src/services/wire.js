@@ -56,7 +56,7 @@ export const HEARTBEAT_SECONDS = 5;
  * @property {'buy' | 'sell'} side
  * @property {Amount} quantity
  * @property {Amount} price
- * @property {'open' | 'close' | 'flip'} effect
+ * @property {'open' | 'close' | 'flip' | 'reversal'} effect
  * @property {Amount} realized_pnl
  * @property {Amount} commission
  * @property {Instant} event_at
