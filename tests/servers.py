@@ -60,9 +60,12 @@ def roomy_memory(otherwise: Path) -> Path:
 
 
 @contextlib.contextmanager
-def embedded_server(settings: Settings, options: Mapping[str, str]) -> Iterator[str]:
+def embedded_server(
+    settings: Settings, options: Mapping[str, str], *, on_disk: bool = False
+) -> Iterator[str]:
     """The embedded server's binaries with data that lasts as long as the session."""
-    folder = Path(tempfile.mkdtemp(prefix="tidemark-test-", dir=roomy_memory(Path("/tmp"))))
+    where = Path("/var/tmp") if on_disk else roomy_memory(Path("/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="tidemark-test-", dir=where))
     folder.chmod(0o755)  # the server may run as another user
     data = folder / "data"
     server = EmbeddedServer(settings.home, settings.pg_bindir, data=data, options=options)

@@ -8,9 +8,9 @@ create or replace function market.round_div(
 language sql immutable strict parallel safe
 return sign(p_numerator) * sign(p_denominator) * round(
     div(
-        2 * abs(p_numerator) * ('1e' || p_scale)::numeric + abs(p_denominator),
+        2 * abs(p_numerator) * ('1e' || p_scale::text)::numeric + abs(p_denominator),
         2 * abs(p_denominator)
-    ) * ('1e-' || p_scale)::numeric,
+    ) * ('1e-' || p_scale::text)::numeric,
     p_scale
 );
 

@@ -16,21 +16,30 @@ $$;
 comment on function market.move_quotes is 'Puts these quotes in the place of the ones before.';
 
 -- Locks: the rows of market.conversion_rates; the caller holds the lock of the prices.
-create or replace function market.move_conversion_rates(p_instrument_ids bigint[]) returns void
+create or replace function market.move_conversion_rates(p_instrument_ids bigint[]) returns boolean
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-    update market.conversion_rates c
-    set rate = n.rate
-    from market.computed_conversion_rates n
-    where n.from_currency = c.from_currency and n.to_currency = c.to_currency
-      and (n.first_instrument_id = any (p_instrument_ids)
-           or n.second_instrument_id = any (p_instrument_ids))
-      and n.rate is distinct from c.rate;
+    with computed as materialized (  -- each rate once
+        select from_currency, to_currency, stored_rate, rate
+        from market.computed_conversion_rates
+        where first_instrument_id = any (p_instrument_ids)
+           or second_instrument_id = any (p_instrument_ids)
+    ),
+    moved as (
+        update market.conversion_rates c
+        set rate = n.rate
+        from computed n
+        where n.from_currency = c.from_currency and n.to_currency = c.to_currency
+          and n.rate is distinct from n.stored_rate
+        returning (n.rate is null) <> (n.stored_rate is null) as came_or_went
+    )
+    select coalesce(bool_or(came_or_went), false) from moved;
 $$;
 
 comment on function market.move_conversion_rates is
-    'Brings the conversion rates through these instruments up to their quotes.';
+    'Brings the conversion rates through these instruments up to their quotes, and says whether '
+    'one has become known or unknown.';
 
 comment on table market.ticks is
     'Every tick that was accepted, late ones too, numbered in the order of arrival. '

@@ -4,13 +4,9 @@
 create or replace view equity.priced_classes as
 select
     c.class_id,
-    c.instrument_id,
-    i.quote_currency,
-    c.currency,
-    c.money_scale,
-    c.magnitude,
     case when c.is_long then q.bid else q.ask end as price,
-    r.rate
+    r.rate,
+    c.money_scale
 from equity.leg_classes c
 join market.instruments i using (instrument_id)
 join market.quotes q using (instrument_id)
@@ -19,6 +15,35 @@ left join market.conversion_rates r
 
 comment on view equity.priced_classes is
     'Classes of legs with their side price and conversion rate; null where unknown.';
+
+create or replace function equity.price_classes(p_class_ids int[]) returns equity.priced_classes[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select array_agg(c order by c.class_id)
+    from equity.priced_classes c
+    where c.class_id = any (p_class_ids);
+$$;
+
+comment on function equity.price_classes is
+    'These classes with their side price and conversion rate, in the order of their ids.';
+
+create or replace function equity.classes_priced_by(p_instrument_ids bigint[]) returns int[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(array_agg(c.class_id), '{}')
+    from equity.leg_classes c
+    join market.instruments i using (instrument_id)
+    left join market.conversion_rates r
+        on r.from_currency = i.quote_currency and r.to_currency = c.currency
+    where c.instrument_id = any (p_instrument_ids)
+       or r.first_instrument_id = any (p_instrument_ids)
+       or r.second_instrument_id = any (p_instrument_ids);
+$$;
+
+comment on function equity.classes_priced_by is
+    'The classes of legs whose price or conversion rate comes from these instruments.';
 
 create or replace function equity.leg_magnitude(p_units numeric, p_cost numeric) returns int
 language sql immutable parallel safe
@@ -70,6 +95,7 @@ comment on function equity.set_legs is
 create or replace function equity.classify_legs() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off  -- there are none or a few, whatever the statistics say
 as $$
 begin
     if not exists (select from equity.legs where class_id is null) then

@@ -68,7 +68,8 @@ create or replace trigger ticks_after_insert_value_ticks
 
 -- Puts new quotes in force and values what they move. What gets its first price, or a conversion
 -- rate that was unknown, may change the path of any conversion: then all is valued exactly. Beyond
--- a quarter of all classes of legs, valuing all accounts anew costs less than their changes.
+-- a quarter of all instruments or classes of legs, valuing all accounts anew costs less than their
+-- changes.
 -- Locks: as its caller, then quotes, rates and account states.
 create or replace function equity.move_prices(p_quotes market.quotes[]) returns void
 language plpgsql
@@ -76,42 +77,35 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_instrument_ids bigint[] := array(select instrument_id from unnest(p_quotes));
-    v_has_first_quote boolean := exists (
+    v_changes_paths boolean := exists (
         select from market.quotes where instrument_id = any (v_instrument_ids) and bid is null
     );
+    v_moves_many boolean := cardinality(p_quotes) * 4 > (select count(*) from market.instruments);
     v_class_ids int[];
     v_before equity.priced_classes[];
-    v_after equity.priced_classes[];
 begin
     perform equity.classify_legs();
-    v_class_ids := array(
-        select c.class_id
-        from equity.priced_classes c
-        left join market.conversion_rates r
-            on r.from_currency = c.quote_currency and r.to_currency = c.currency
-        where c.instrument_id = any (v_instrument_ids)
-           or r.first_instrument_id = any (v_instrument_ids)
-           or r.second_instrument_id = any (v_instrument_ids)
-    );
-    v_before := array(select c from equity.priced_classes c where class_id = any (v_class_ids));
-
-    perform market.move_quotes(p_quotes);
-    if v_has_first_quote then
-        perform market.choose_conversion_paths();
-    else
-        perform market.move_conversion_rates(v_instrument_ids);
+    if not v_moves_many then
+        v_class_ids := equity.classes_priced_by(v_instrument_ids);
+        v_moves_many := cardinality(v_class_ids) * 4 > (select count(*) from equity.leg_classes);
+    end if;
+    if not v_moves_many then
+        v_before := equity.price_classes(v_class_ids);
     end if;
 
-    v_after := array(select c from equity.priced_classes c where class_id = any (v_class_ids));
-    if v_has_first_quote or exists (
-        select from unnest(v_before) b join unnest(v_after) a using (class_id)
-        where (a.rate is null) <> (b.rate is null)
-    ) then
+    perform market.move_quotes(p_quotes);
+    if v_changes_paths then
+        perform market.choose_conversion_paths();
+    else
+        v_changes_paths := market.move_conversion_rates(v_instrument_ids);
+    end if;
+
+    if v_changes_paths then
         perform equity.value_accounts(array(select distinct account_id from ledger.positions));
-    elsif cardinality(v_class_ids) * 4 > (select count(*) from equity.leg_classes) then
+    elsif v_moves_many then
         perform equity.value_all_accounts();
     else
-        perform equity.value_by_change(v_before, v_after);
+        perform equity.value_by_change(v_before, equity.price_classes(v_class_ids));
     end if;
 end
 $$;

@@ -29,6 +29,7 @@ comment on function equity.value_accounts is
     'Brings the stored valuation of these accounts up to quotes and positions.';
 
 -- Moves the accounts that hold legs of these classes by what their prices and rates have changed.
+-- Both arrays hold the same classes in the same order.
 -- Locks: equity.account_states of those accounts.
 create or replace function equity.value_by_change(
     p_before equity.priced_classes[], p_after equity.priced_classes[]
@@ -43,12 +44,13 @@ begin
         version = s.version + 1, updated_at = clock_timestamp()
     from (
         select l.account_id, coalesce(sum(
-            equity.to_account_currency(l.units * a.price - l.cost, a.rate, a.money_scale)
-            - equity.to_account_currency(l.units * b.price - l.cost, b.rate, b.money_scale)
+            equity.to_account_currency(l.units * c.price - l.cost, c.rate, c.money_scale)
+            - equity.to_account_currency(l.units * c.old_price - l.cost, c.old_rate, c.money_scale)
         ), 0) as change
-        from unnest(p_after) a
-        join unnest(p_before) b on b.class_id = a.class_id
-        join equity.legs l on l.class_id = a.class_id
+        from unnest(p_before, p_after) c (
+            class_id, old_price, old_rate, money_scale, same_class_id, price, rate, same_scale
+        )
+        join equity.legs l using (class_id)
         group by l.account_id
     ) d
     where s.account_id = d.account_id;
@@ -79,20 +81,38 @@ declare
         select ('1e-' || money_scale)::numeric from generate_series(0, 8) money_scale
     );
 begin
-    with priced as (
-        select class_id, magnitude, price, rate * ('1e' || money_scale)::numeric as factor
-        from equity.priced_classes
+    with prices as materialized (
+        select i.instrument_id, i.quote_currency, side.is_long, side.price,
+               side.price::float8 as float_price
+        from market.instruments i
+        join market.quotes q using (instrument_id)
+        cross join lateral (values (true, q.bid), (false, q.ask)) side (is_long, price)
+    ),
+    factors as materialized (
+        select r.from_currency, r.to_currency, u.money_scale, f.factor,
+               f.factor::float8 as float_factor
+        from (select distinct currency, money_scale from equity.leg_classes) u
+        join market.conversion_rates r on r.to_currency = u.currency
+        cross join lateral (
+            select r.rate * ('1e' || u.money_scale::text)::numeric as factor
+        ) f
     ),
     judged as (
-        select *, 1e-15 * ('1e' || magnitude)::float8 * (price + 1)::float8 * factor::float8 > 0.002
+        select c.class_id, p.price, p.float_price, f.factor, f.float_factor,
+               1e-15 * 10::float8 ^ c.magnitude * (p.float_price + 1) * f.float_factor > 0.002
                    as is_wide
-        from priced
+        from equity.leg_classes c
+        join prices p using (instrument_id, is_long)
+        left join factors f
+            on f.from_currency = p.quote_currency
+            and f.to_currency = c.currency and f.money_scale = c.money_scale
+        order by c.class_id
     )
     select
-        array_agg(case when not is_wide then price end order by class_id),
-        array_agg(case when not is_wide then factor end order by class_id),
-        array_agg(case when not is_wide then price::float8 end order by class_id),
-        array_agg(case when not is_wide then factor::float8 end order by class_id),
+        array_agg(case when not is_wide then price end),
+        array_agg(case when not is_wide then factor end),
+        array_agg(case when not is_wide then float_price end),
+        array_agg(case when not is_wide then float_factor end),
         array_agg(class_id) filter (where is_wide)
     into v_prices, v_factors, v_float_prices, v_float_factors, v_wide_classes
     from judged;

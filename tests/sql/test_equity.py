@@ -103,7 +103,7 @@ def test_an_account_moves_when_only_its_conversion_pair_ticks(conn: Connection) 
 
 
 def test_a_tick_leaves_the_accounts_that_it_cannot_move_alone(conn: Connection) -> None:
-    for symbol in ("EUR/USD", "GBP/USD"):
+    for symbol in ("EUR/USD", "GBP/USD", "AUD/USD", "NZD/USD", "USD/CAD"):
         instrument(conn, symbol)
     ticks(conn, ("EUR/USD", 0, "1.20", "1.20"), ("GBP/USD", 0, "1.50", "1.50"))
     account_id = account(conn, "USD")

@@ -34,7 +34,8 @@ comment on view api.exposures is
 comment on column api.exposures.amount is
     'In the currency, long less short, exact; null where a price is unknown.';
 comment on column api.exposures.long_amount is 'Sum of the long sides, in the currency.';
-comment on column api.exposures.short_amount is 'Sum of the short sides, negative, in the currency.';
+comment on column api.exposures.short_amount is
+    'Sum of the short sides, negative, in the currency.';
 comment on column api.exposures.value is
     'The amount in account currency, a sum of figures rounded for each position; '
     'null where a price or rate is unknown.';
