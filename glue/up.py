@@ -1,4 +1,4 @@
-"""Up: ingest, relay and page together; the demo adds a market and accounts that trade in it.
+"""Up: ingest, relay, page and watch together; the demo adds a market and accounts that trade in it.
 
 This process only starts, watches and stops; the work is done by its children (glue/children.py).
 """
@@ -44,7 +44,7 @@ TOKEN_VALID_FOR = "7 days"
 
 
 def serve(configured: Settings) -> None:
-    """Run ingest and relay on the configured server until told to stop.
+    """Run ingest, relay and watch on the configured server until told to stop.
 
     Raises SettingsError without a Kafka cluster or with a listening address that is taken,
     ServerError and SchemaError where the database cannot be had, ChildEnded when a process ends.
@@ -72,7 +72,7 @@ def serve(configured: Settings) -> None:
 
 
 def demo(configured: Settings, dsn: str | None, kafka: str | None) -> None:
-    """Run a simulated market, accounts that trade in it, ingest and relay until told to stop.
+    """Run a simulated market, accounts that trade in it, and the services until told to stop.
 
     Without `dsn` and `kafka` database and broker are the embedded ones, whatever the environment
     says. Raises SettingsError for a database with others' accounts, else what `serve` does.
@@ -143,6 +143,7 @@ class Run:
         }
         self.start("ingest", "glue", "ingest", environment=environment)
         self.start("relay", "glue", "relay", environment=environment)
+        self.start("watch", "glue", "watch", environment=environment)
 
     @property
     def start(self) -> Callable[..., Child]:

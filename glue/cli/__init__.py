@@ -11,11 +11,15 @@ from glue import errors, logs, settings
 COMMANDS = {
     "db": ("glue.cli.db:db", "The embedded server: start, stop, status, dsn, psql, reset."),
     "migrate": ("glue.cli.migrate:migrate", "Bring the schema to head."),
-    "up": ("glue.cli.up:up", "Ingest, relay and page together; --demo adds feed and traders."),
+    "up": (
+        "glue.cli.up:up",
+        "Ingest, relay, page and watch together; --demo adds feed and traders.",
+    ),
     "ingest": ("glue.cli.ingest:ingest", "Store the ticks of the Kafka topic."),
     "replay": ("glue.cli.replay:replay", "Store the ticks of a CSV file, through the same path."),
     "feed": ("glue.cli.feed:feed", "Send a simulated market to a Kafka topic."),
     "relay": ("glue.cli.relay:relay", "Serve the page and its live updates."),
+    "watch": ("glue.cli.watch:watch", "Judge every account's margin once a second."),
     "token": ("glue.cli.token:token", "Issue, list and revoke dashboard tokens."),
 }
 

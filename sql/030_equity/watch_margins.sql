@@ -1,27 +1,45 @@
 -- Margin: derived where it is read, and judged once a second for alarms.
 
+-- What a long and a short position in one instrument need less than each for itself: of the two the
+-- larger side needs margin, or their net.
+create or replace view equity.hedge_reliefs as
+select
+    l.account_id,
+    l.instrument_id,
+    l.margin_used + s.margin_used - case when l.hedged_margin = 'net'
+        then equity.to_account_currency(
+            abs(l.units + s.units) * l.mid * l.margin_rate, l.conversion_rate, l.money_scale
+        )
+        else greatest(l.margin_used, s.margin_used)
+    end as margin_relief
+from equity.position_values l
+join equity.position_values s
+    on s.account_id = l.account_id and s.instrument_id = l.instrument_id
+where l.position_side = 'long' and s.position_side = 'short';
+
+comment on view equity.hedge_reliefs is
+    'Margin that a long and a short position in one instrument need less than each for itself.';
+
 -- Per account, what is derived where it is read: the figures at mid, and the age of the prices.
--- Of a long and a short position in one instrument, the larger side needs margin, or the net.
 create or replace view equity.account_margins as
 select
     account_id,
-    sum(mid_unrealized_pnl) as mid_unrealized_pnl,
-    sum(margin_used) as margin_used,
-    min(priced_at) as priced_at,
-    min(fresh_until) as fresh_until
+    p.mid_unrealized_pnl,
+    p.margin_used - coalesce(h.margin_relief, 0) as margin_used,
+    p.priced_at,
+    p.fresh_until
 from (
-    select
-        account_id,
-        sum(mid_unrealized_pnl) as mid_unrealized_pnl,
-        case when min(hedged_margin) = 'net' then equity.to_account_currency(
-            abs(sum(units)) * min(mid) * min(margin_rate), min(conversion_rate), min(money_scale)
-        ) else max(margin_used) end as margin_used,
-        min(priced_at) as priced_at,
-        min(fresh_until) as fresh_until
+    select account_id, sum(mid_unrealized_pnl) as mid_unrealized_pnl,
+           sum(margin_used) as margin_used, min(priced_at) as priced_at,
+           min(fresh_until) as fresh_until
     from equity.position_values
-    group by account_id, instrument_id
-) instruments
-group by account_id;
+    group by account_id
+) p
+left join (
+    select account_id, sum(margin_relief) as margin_relief
+    from equity.hedge_reliefs
+    group by account_id
+) h using (account_id);
 
 comment on view equity.account_margins is
     'P&L at mid and margin used of each account with positions, and how fresh its prices are.';
