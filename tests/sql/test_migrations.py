@@ -7,10 +7,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 
 from glue import migrate, paths
 from glue.errors import SchemaError
 from tests.conftest import Connection, Database
+from tests.factories import D, assert_sound, every
 from tests.sql.catalogue import describe
 
 SNAPSHOT = Path(__file__).with_name("schema.snapshot")
@@ -35,6 +37,57 @@ def test_an_empty_database_comes_to_head_and_a_second_time_changes_nothing(
         migrate.to_head(empty_database.dsn)
         assert describe(connection) == first
     assert first == SNAPSHOT.read_text()
+
+
+BEFORE_VALUATION = """
+insert into market.instruments (symbol, base_currency, quote_currency, margin_rate, contract_size)
+values ('EUR/USD', 'EUR', 'USD', 0.05, 1), ('USD/JPY', 'USD', 'JPY', 0.05, 1);
+insert into market.quotes
+values (1, 1.1, 1.1002, now(), now(), 1), (2, 150, 150.02, now(), now(), 2);
+insert into market.ticks (event_at, instrument_id, bid, ask) overriding system value
+select event_at, instrument_id, bid, ask from market.quotes order by tick_id;
+insert into market.conversion_rates values
+    ('USD', 'USD', null, null, null, null, 1), ('USD', 'EUR', 1, true, null, null, 0.909008271975),
+    ('USD', 'JPY', 2, false, null, null, 150.01), ('JPY', 'JPY', null, null, null, null, 1),
+    ('JPY', 'USD', 2, true, null, null, 0.006666222252);
+insert into ledger.accounts (name, currency, position_mode, conversion_markup, money_scale)
+values ('Dollars', 'USD', 'netting', 0, 2), ('Yen', 'JPY', 'hedging', 0, 0);
+insert into ledger.fills (
+    account_id, event_seq, instrument_id, position_side, side, quantity, price, effect,
+    quantity_change, cost_change, quantity_after, cost_after, realized_pnl_quote, realized_pnl,
+    commission, conversion_rate, event_at
+) values
+    (1, 1, 1, 'net', 'buy', 1000, 1.1, 'open', 1000, 1100, 1000, 1100, 0, 0, 0, 1, now()),
+    (2, 1, 1, 'short', 'sell', 100, 1.2, 'open', -100, -120, -100, -120, 0, 0, 0, 150.01, now());
+update ledger.accounts set last_event_seq = 1;
+insert into ledger.positions (account_id, instrument_id, position_side, quantity, cost)
+values (1, 1, 'net', 1000, 1100), (2, 1, 'short', -100, -120);
+insert into equity.account_states (account_id, unrealized_pnl) values (1, 0), (2, 1497);
+create function api.upsert_instrument(text, text, text, numeric, numeric default 1) returns void
+    language sql return null;
+create function ledger.set_position(bigint, bigint, text, numeric, numeric) returns void
+    language sql return null;
+"""
+"""A database of the version before, with data and two of the functions that have changed since."""
+
+
+def test_a_database_with_data_comes_from_the_version_before_to_the_same_schema(
+    empty_database: Database,
+) -> None:
+    command.upgrade(migrate._config(empty_database.dsn), "0017_equity_triggers")
+    with empty_database.connect() as connection:
+        connection.execute("set role tidemark_owner")
+        connection.execute(BEFORE_VALUATION)
+    migrate.to_head(empty_database.dsn)
+    with empty_database.connect() as connection:
+        assert describe(connection) == SNAPSHOT.read_text()
+        assert_sound(connection)
+        connection.execute(
+            "select api.ingest_ticks('{EUR/USD}', array[clock_timestamp()], '{1.15}', '{1.16}')"
+        )
+        assert_sound(connection)
+        pnl = every(connection, "select unrealized_pnl from api.account_states order by account_id")
+    assert [row["unrealized_pnl"] for row in pnl] == [D("50.00"), D("600")]
 
 
 def test_upgrades_at_the_same_time_wait_for_each_other(empty_database: Database) -> None:
