@@ -31,6 +31,8 @@ LOOK_INTERVAL = 10.0
 """Seconds between two looks at the topic's partitions."""
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts while the topic or the cluster cannot be had."""
+LOCK_TIMEOUT = 5.0
+"""Seconds that ticks wait for a session that books: longer, and it has been left open."""
 KAFKA_TIMEOUT = 2.0
 """Seconds for a question to the cluster."""
 REPORT_INTERVAL = 60.0
@@ -107,6 +109,8 @@ class Ingest:
         if not isinstance(error, psycopg.OperationalError | errors.ServerError):
             return False
         reason = errors.brief(error)
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            reason = "others hold the prices: api.booking_sessions names who has not committed"
         if self._database_trouble is None:
             log.warning("the database does not take the ticks, trying again", reason=reason)
         self._database_trouble = reason
@@ -121,6 +125,7 @@ class Ingest:
         try:
             with self._connect() as connection:
                 connection.execute("set synchronous_commit = off")  # the topic keeps the ticks
+                connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}s'")
                 for batch, following in self._batches(connection):
                     self._store(connection, batch, following)
         except (psycopg.OperationalError, errors.ServerError) as error:

@@ -15,7 +15,7 @@ from glue.errors import FeedError
 from glue.ingest import MAX_MESSAGES, Ingest
 from glue.stop import Stop
 from tests.conftest import Connection, Database
-from tests.factories import account, assert_sound, fill
+from tests.factories import account, assert_sound, entry, every, fill
 from tests.glue.broker import (
     PARTITIONS,
     SYMBOLS,
@@ -152,6 +152,24 @@ def test_a_lost_database_connection_loses_and_doubles_nothing(
     load.check(conn)
     assert running.logged().count("does not take the ticks") == 4
     assert running.is_running()
+
+
+def test_a_booking_that_is_left_open_is_named_and_does_not_keep_others_from_booking(
+    running: IngestProcess, broker: Broker, database: Database, conn: Connection
+) -> None:
+    until(lambda: "consuming" in running.logged(), "start")
+    accounts = [account(conn), account(conn)]
+    with database.connect() as forgotten:
+        forgotten.autocommit = False
+        entry(forgotten, accounts[0], "deposit", "1")
+        broker.send(message(1))
+        until(lambda: "api.booking_sessions names" in running.logged(), "a line that says so")
+        (session,) = every(conn, "select * from api.booking_sessions where holds_prices")
+        assert session["pid"] == forgotten.info.backend_pid
+        assert session["state"] == "idle in transaction"
+        entry(conn, accounts[1], "deposit", "1")
+        forgotten.commit()
+        until(lambda: count(conn) == 1, "the tick")
 
 
 @pytest.fixture
