@@ -75,10 +75,12 @@ create table equity.leg_classes (
     is_long boolean not null,
     currency text not null,
     money_scale int not null,
-    magnitude int not null,
+    units_magnitude int not null,
+    cost_magnitude int not null,
     constraint leg_classes_pkey primary key (class_id),
-    constraint leg_classes_content_key
-        unique (instrument_id, is_long, currency, money_scale, magnitude),
+    constraint leg_classes_content_key unique (
+        instrument_id, is_long, currency, money_scale, units_magnitude, cost_magnitude
+    ),
     constraint leg_classes_instrument_fkey
         foreign key (instrument_id) references market.instruments,
     constraint class_ids_count_from_one check (class_id > 0)

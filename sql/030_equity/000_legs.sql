@@ -45,12 +45,12 @@ $$;
 comment on function equity.classes_priced_by is
     'The classes of legs whose price or conversion rate comes from these instruments.';
 
-create or replace function equity.leg_magnitude(p_units numeric, p_cost numeric) returns int
+-- In steps of three, so that a leg seldom changes its class.
+create or replace function equity.magnitude(p_value numeric) returns int
 language sql immutable parallel safe
-return length(trunc(greatest(abs(p_units), abs(p_cost)))::text);
+return (length(trunc(abs(p_value))::text) + 2) / 3 * 3;
 
-comment on function equity.leg_magnitude is
-    'Power of ten that neither the units nor the cost of a leg reach.';
+comment on function equity.magnitude is 'Power of ten that the value does not reach: 3, 6, 9, …';
 
 -- Puts the positions that fills have changed in the place of their legs. A leg of a class that is
 -- not there yet waits without one for the next tick statement: only that makes classes, since two
@@ -78,12 +78,19 @@ as $$
     left join equity.leg_classes c
         on c.instrument_id = f.instrument_id and c.is_long = (n.units > 0)
         and c.currency = a.currency and c.money_scale = a.money_scale
-        and c.magnitude = equity.leg_magnitude(n.units, f.cost_after)
+        and c.units_magnitude = equity.magnitude(n.units)
+        and c.cost_magnitude = equity.magnitude(f.cost_after)
     where f.quantity_after <> 0
     on conflict (account_id, instrument_id, is_long) do update
     set units = excluded.units, cost = excluded.cost,
         units_float = excluded.units_float, cost_float = excluded.cost_float,
-        class_id = excluded.class_id;
+        -- a class that has become too large for the leg serves it as well
+        class_id = case when exists (
+            select from equity.leg_classes c
+            where c.class_id = l.class_id
+              and c.units_magnitude >= equity.magnitude(excluded.units)
+              and c.cost_magnitude >= equity.magnitude(excluded.cost)
+        ) then l.class_id else excluded.class_id end;
 $$;
 
 comment on function equity.set_legs is
@@ -103,16 +110,17 @@ begin
     end if;
 
     insert into equity.leg_classes (
-        class_id, instrument_id, is_long, currency, money_scale, magnitude
+        class_id, instrument_id, is_long, currency, money_scale, units_magnitude, cost_magnitude
     )
     select (select coalesce(max(class_id), 0) from equity.leg_classes) + row_number() over (), n.*
     from (
         select distinct l.instrument_id, l.is_long, a.currency, a.money_scale,
-               equity.leg_magnitude(l.units, l.cost)
+               equity.magnitude(l.units), equity.magnitude(l.cost)
         from equity.legs l join ledger.accounts a using (account_id)
         where l.class_id is null
         except
-        select instrument_id, is_long, currency, money_scale, magnitude from equity.leg_classes
+        select instrument_id, is_long, currency, money_scale, units_magnitude, cost_magnitude
+        from equity.leg_classes
     ) n;
 
     update equity.legs l
@@ -121,7 +129,8 @@ begin
     where l.class_id is null and a.account_id = l.account_id
       and c.instrument_id = l.instrument_id and c.is_long = l.is_long
       and c.currency = a.currency and c.money_scale = a.money_scale
-      and c.magnitude = equity.leg_magnitude(l.units, l.cost);
+      and c.units_magnitude = equity.magnitude(l.units)
+      and c.cost_magnitude = equity.magnitude(l.cost);
 end
 $$;
 
@@ -134,6 +143,9 @@ comment on column equity.legs.class_id is
     'Legs that are priced alike; null until the next tick statement when the class is new.';
 comment on table equity.leg_classes is
     'What the legs of a class have in common: instrument and side, and so the price; account '
-    'currency and its decimals, and so the conversion rate; and the order of magnitude.';
-comment on column equity.leg_classes.magnitude is
-    'Power of ten that neither units nor cost of the legs reach: it bounds the error of floats.';
+    'currency and its decimals, and so the conversion rate; and the orders of magnitude, which '
+    'bound the error of floats.';
+comment on column equity.leg_classes.units_magnitude is
+    'Power of ten that the units of its legs do not reach.';
+comment on column equity.leg_classes.cost_magnitude is
+    'Power of ten that the cost of its legs does not reach.';

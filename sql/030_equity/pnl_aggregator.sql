@@ -99,8 +99,9 @@ begin
     ),
     judged as (
         select c.class_id, p.price, p.float_price, f.factor, f.float_factor,
-               1e-15 * 10::float8 ^ c.magnitude * (p.float_price + 1) * f.float_factor > 0.002
-                   as is_wide
+               1e-15 * f.float_factor * (
+                   10::float8 ^ c.units_magnitude * p.float_price + 10::float8 ^ c.cost_magnitude
+               ) > 0.002 as is_wide
         from equity.leg_classes c
         join prices p using (instrument_id, is_long)
         left join factors f

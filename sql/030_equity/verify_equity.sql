@@ -73,7 +73,8 @@ join equity.legs l using (account_id, instrument_id, is_long)
 join equity.leg_classes c using (class_id)
 where (c.instrument_id, c.is_long, c.currency, c.money_scale)
         is distinct from (h.instrument_id, h.is_long, h.currency, h.money_scale)
-   or greatest(abs(h.units), abs(h.cost)) >= ('1e' || c.magnitude)::numeric
+   or abs(h.units) >= ('1e' || c.units_magnitude)::numeric
+   or abs(h.cost) >= ('1e' || c.cost_magnitude)::numeric
 union all
 select null, format('conversion rate %s to %s', from_currency, to_currency), stored_rate, rate
 from market.computed_conversion_rates

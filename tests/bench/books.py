@@ -67,8 +67,7 @@ def load(
 ) -> None:
     """Make instruments with a first quote, accounts with a deposit, and their open positions.
 
-    Position n of account a is in instrument 1 + (7a + n − 1) mod the number of instruments, so
-    `positions` is at most that.
+    `held` says which ones.
     """
     assert positions <= len(symbols)
     chance = random.Random(1)
@@ -85,6 +84,11 @@ def load(
     conn.execute("update ledger.accounts set last_event_seq = %s", [positions])
     conn.execute("vacuum analyze")
     ticks(conn, *[(symbol, 1, *quote(chance)) for symbol in symbols])
+
+
+def held(account_id: int, position: int, symbols: Sequence[str] = PAIRS) -> str:
+    """The symbol of an account's position, counted from 0, as `load` opens it."""
+    return symbols[(account_id * 7 + position) % len(symbols)]
 
 
 def quote(chance: random.Random) -> tuple[str, str]:
