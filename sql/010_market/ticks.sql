@@ -3,23 +3,28 @@
 
 -- Locks: the rows of market.quotes; the caller holds the lock of the prices.
 create or replace function market.move_quotes(p_quotes market.quotes[]) returns void
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+begin
     update market.quotes q
     set bid = n.bid, ask = n.ask,
         event_at = n.event_at, received_at = n.received_at, tick_id = n.tick_id
     from unnest(p_quotes) n
     where q.instrument_id = n.instrument_id;
+end
 $$;
 
 comment on function market.move_quotes is 'Puts these quotes in the place of the ones before.';
 
 -- Locks: the rows of market.conversion_rates; the caller holds the lock of the prices.
-create or replace function market.move_conversion_rates(p_instrument_ids bigint[]) returns boolean
-language sql
+create or replace function market.move_conversion_rates(
+    p_instrument_ids bigint[], out came_or_went boolean
+)
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+begin
     with computed as materialized (  -- each rate once
         select from_currency, to_currency, stored_rate, rate
         from market.computed_conversion_rates
@@ -34,7 +39,8 @@ as $$
           and n.rate is distinct from n.stored_rate
         returning (n.rate is null) <> (n.stored_rate is null) as came_or_went
     )
-    select coalesce(bool_or(came_or_went), false) from moved;
+    select coalesce(bool_or(m.came_or_went), false) into came_or_went from moved m;
+end
 $$;
 
 comment on function market.move_conversion_rates is

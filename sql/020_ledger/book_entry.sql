@@ -36,24 +36,28 @@ create or replace function ledger.book_entry(
     p_conversion_rate numeric default null,
     p_reverses_entry_id bigint default null
 ) returns bigint
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-    with account as (
-        update ledger.accounts
-        set balance = balance + case when p_kind = 'credit' then 0 else p_amount end,
-            credit = credit + case when p_kind = 'credit' then p_amount else 0 end
-        where account_id = p_account_id
-        returning balance
-    )
+declare
+    v_balance numeric;
+    v_entry_id bigint;
+begin
+    update ledger.accounts
+    set balance = balance + case when p_kind = 'credit' then 0 else p_amount end,
+        credit = credit + case when p_kind = 'credit' then p_amount else 0 end
+    where account_id = p_account_id
+    returning balance into v_balance;
+
     insert into ledger.entries (
         account_id, kind, amount, balance_after, event_at, external_id, note,
         fill_id, conversion_rate, reverses_entry_id
-    )
-    select p_account_id, p_kind, p_amount, balance, p_event_at, p_external_id, p_note,
-           p_fill_id, p_conversion_rate, p_reverses_entry_id
-    from account
-    returning entry_id;
+    ) values (
+        p_account_id, p_kind, p_amount, v_balance, p_event_at, p_external_id, p_note,
+        p_fill_id, p_conversion_rate, p_reverses_entry_id
+    ) returning entry_id into v_entry_id;
+    return v_entry_id;
+end
 $$;
 
 comment on function ledger.book_entry is

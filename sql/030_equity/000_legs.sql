@@ -17,29 +17,37 @@ comment on view equity.priced_classes is
     'Classes of legs with their side price and conversion rate; null where unknown.';
 
 create or replace function equity.price_classes(p_class_ids int[]) returns equity.priced_classes[]
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select array_agg(c order by c.class_id)
-    from equity.priced_classes c
-    where c.class_id = any (p_class_ids);
+begin
+    return (
+        select array_agg(c order by c.class_id)
+        from equity.priced_classes c
+        where c.class_id = any (p_class_ids)
+    );
+end
 $$;
 
 comment on function equity.price_classes is
     'These classes with their side price and conversion rate, in the order of their ids.';
 
 create or replace function equity.classes_priced_by(p_instrument_ids bigint[]) returns int[]
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select coalesce(array_agg(c.class_id), '{}')
-    from equity.leg_classes c
-    join market.instruments i using (instrument_id)
-    left join market.conversion_rates r
-        on r.from_currency = i.quote_currency and r.to_currency = c.currency
-    where c.instrument_id = any (p_instrument_ids)
-       or r.first_instrument_id = any (p_instrument_ids)
-       or r.second_instrument_id = any (p_instrument_ids);
+begin
+    return (
+        select coalesce(array_agg(c.class_id), '{}')
+        from equity.leg_classes c
+        join market.instruments i using (instrument_id)
+        left join market.conversion_rates r
+            on r.from_currency = i.quote_currency and r.to_currency = c.currency
+        where c.instrument_id = any (p_instrument_ids)
+           or r.first_instrument_id = any (p_instrument_ids)
+           or r.second_instrument_id = any (p_instrument_ids)
+    );
+end
 $$;
 
 comment on function equity.classes_priced_by is
@@ -57,9 +65,10 @@ comment on function equity.magnitude is 'Power of ten that the value does not re
 -- bookings that both made one could wait for each other.
 -- Locks: equity.legs of the accounts, whose rows in ledger.accounts the caller has locked.
 create or replace function equity.set_legs(p_fills ledger.fills[]) returns void
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+begin
     delete from equity.legs l
     using unnest(p_fills) f
     where l.account_id = f.account_id and l.instrument_id = f.instrument_id
@@ -91,6 +100,7 @@ as $$
               and c.units_magnitude >= equity.magnitude(excluded.units)
               and c.cost_magnitude >= equity.magnitude(excluded.cost)
         ) then l.class_id else excluded.class_id end;
+end
 $$;
 
 comment on function equity.set_legs is

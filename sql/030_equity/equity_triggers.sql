@@ -116,15 +116,17 @@ comment on function equity.move_prices is
 
 -- Gives these accounts' states a new version. Notifies: tidemark_account.
 create or replace function equity.touch_states(p_account_ids bigint[]) returns void
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+begin
     update equity.account_states
     set version = version + 1, updated_at = clock_timestamp()
     where account_id = any (p_account_ids);
 
-    select pg_notify('tidemark_account', account_id::text)
+    perform pg_notify('tidemark_account', account_id::text)
     from unnest(p_account_ids) account_id;
+end
 $$;
 
 comment on function equity.touch_states is
