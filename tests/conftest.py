@@ -6,7 +6,8 @@ embedded one.
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,16 +84,30 @@ def empty_database(admin: Connection, server: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def database(admin: Connection, server: str, template: str) -> Iterator[Database]:
-    """A migrated database of the test's own."""
-    name = f"tidemark_test_{os.getpid()}_{next(numbers)}"
-    admin.execute(
-        sql.SQL("create database {} template {} strategy file_copy").format(
-            sql.Identifier(name), sql.Identifier(template)
+def clones(
+    admin: Connection, server: str, template: str
+) -> Callable[[], AbstractContextManager[Database]]:
+    """Makes migrated databases that last as long as their block."""
+
+    @contextmanager
+    def clone() -> Iterator[Database]:
+        name = f"tidemark_test_{os.getpid()}_{next(numbers)}"
+        admin.execute(
+            sql.SQL("create database {} template {} strategy file_copy").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
         )
-    )
-    yield Database(make_conninfo(server, dbname=name))
-    drop(admin, name)
+        yield Database(make_conninfo(server, dbname=name))
+        drop(admin, name)
+
+    return clone
+
+
+@pytest.fixture
+def database(clones: Callable[[], AbstractContextManager[Database]]) -> Iterator[Database]:
+    """A migrated database of the test's own."""
+    with clones() as clone:
+        yield clone
 
 
 @pytest.fixture
