@@ -82,8 +82,10 @@ def load(
     )
     conn.execute(BULK, {"positions": positions, "instruments": len(symbols)})
     conn.execute("update ledger.accounts set last_event_seq = %s", [positions])
-    conn.execute("vacuum analyze")
     ticks(conn, *[(symbol, 1, *quote(chance)) for symbol in symbols])
+    # the first tick gave every leg its class, which day by day only legs of a new class need
+    conn.execute("vacuum full equity.legs")
+    conn.execute("vacuum analyze")
 
 
 def held(account_id: int, position: int, symbols: Sequence[str] = PAIRS) -> str:
