@@ -21,7 +21,7 @@ from glue.stop import Stop
 from glue.ticks import Batch, Span, Stored, read_message, store
 
 ROLE = "tidemark_ingest"
-MAX_MESSAGES = 2_000
+MAX_MESSAGES = 5_000
 """Messages in one transaction at most: larger ones are no faster, and hold up the next ticks."""
 MIN_INTERVAL = 0.010
 """Seconds from one transaction to the next at least: each ends in a notification."""

@@ -106,13 +106,22 @@ $$;
 comment on function equity.set_legs is
     'Brings the legs of these fills'' positions up to the positions after the fills.';
 
+create or replace view equity.unclassed_legs as
+select l.account_id, l.instrument_id, l.is_long, a.currency, a.money_scale,
+       equity.magnitude(l.units) as units_magnitude, equity.magnitude(l.cost) as cost_magnitude
+from (select * from equity.legs where class_id is null offset 0) l
+join ledger.accounts a using (account_id);
+
+comment on view equity.unclassed_legs is
+    'Legs that wait for a class, with what the class will have.';
+
 -- Gives every leg without a class its class, made where it is not there yet. Classes are numbered
 -- without gaps: they are places in arrays.
 -- Locks: equity.legs; the caller holds the lock of the prices.
 create or replace function equity.classify_legs() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off  -- there are none or a few, whatever the statistics say
+set enable_seqscan = off  -- none or a few are waiting, whatever the statistics say
 as $$
 begin
     if not exists (select from equity.legs where class_id is null) then
@@ -124,23 +133,24 @@ begin
     )
     select (select coalesce(max(class_id), 0) from equity.leg_classes) + row_number() over (), n.*
     from (
-        select distinct l.instrument_id, l.is_long, a.currency, a.money_scale,
-               equity.magnitude(l.units), equity.magnitude(l.cost)
-        from equity.legs l join ledger.accounts a using (account_id)
-        where l.class_id is null
+        select instrument_id, is_long, currency, money_scale, units_magnitude, cost_magnitude
+        from equity.unclassed_legs
         except
         select instrument_id, is_long, currency, money_scale, units_magnitude, cost_magnitude
         from equity.leg_classes
     ) n;
 
+    with waiting as materialized (  -- first these few, whatever the statistics say
+        select * from equity.unclassed_legs
+    )
     update equity.legs l
     set class_id = c.class_id
-    from ledger.accounts a, equity.leg_classes c
-    where l.class_id is null and a.account_id = l.account_id
-      and c.instrument_id = l.instrument_id and c.is_long = l.is_long
-      and c.currency = a.currency and c.money_scale = a.money_scale
-      and c.units_magnitude = equity.magnitude(l.units)
-      and c.cost_magnitude = equity.magnitude(l.cost);
+    from waiting w
+    join equity.leg_classes c using (
+        instrument_id, is_long, currency, money_scale, units_magnitude, cost_magnitude
+    )
+    where l.account_id = w.account_id and l.instrument_id = w.instrument_id
+      and l.is_long = w.is_long;
 end
 $$;
 

@@ -42,7 +42,8 @@ booked as (
         realized_pnl_quote, realized_pnl, commission, conversion_rate, event_at
     )
     select account_id, place, instrument_id, 'net',
-           case when quantity > 0 then 'buy' else 'sell' end, abs(quantity), round(price, 5), 'open',
+           case when quantity > 0 then 'buy' else 'sell' end, abs(quantity), round(price, 5),
+           'open',
            quantity, cost, quantity, cost, cost * c.rate, 0, 0, 0, c.rate, now()
     from opened o
     join market.conversion_rates c

@@ -4,6 +4,7 @@ A tick's `ts` is the clock at the moment that it is handed to the producer, in m
 """
 
 import ctypes
+import itertools
 import multiprocessing
 import random
 import time
@@ -18,6 +19,8 @@ from glue import kafka
 
 SLICE = 0.002
 """Seconds from one handful of ticks to the next."""
+MOST = 1_000
+"""Ticks in a handful."""
 STEP = Decimal("0.00001")
 CLIENT = {
     **kafka.QUIET,
@@ -98,12 +101,11 @@ def _run(pipe: Connection, count: Any, topic: str, quotes: Sequence[Quote]) -> N
         before, began = count.value, time.monotonic()
         while not pipe.poll():
             due = before + int((time.monotonic() - began) * rate) - count.value
-            for _ in range(min(due, 1_000)):
-                symbol, tick = next(ticks)
+            for symbol, tick in itertools.islice(ticks, min(due, MOST)):
                 producer.produce(topic, value=tick, key=symbol)
-            count.value += min(due, 1_000)
+            count.value += min(due, MOST)
             producer.poll(0)
-            if due <= 1_000:
+            if due < MOST:
                 time.sleep(SLICE)
         pipe.recv()
         seconds = time.monotonic() - began

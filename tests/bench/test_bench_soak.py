@@ -57,7 +57,8 @@ def test_bench_soak(database: Database, conn: Connection) -> None:
             row["name"]: row["kb"]
             for row in every(
                 conn,
-                "select name, pg_table_size(name::regclass) / 1024 as kb from unnest(%s::text[]) name",
+                "select name, pg_table_size(name::regclass) / 1024 as kb"
+                " from unnest(%s::text[]) name",
                 [STEADY],
             )
         }

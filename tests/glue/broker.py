@@ -73,6 +73,11 @@ class IngestProcess:
                 stdout=output,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def logged(self) -> str:
         """What it wrote so far."""
         return self.log.read_text()

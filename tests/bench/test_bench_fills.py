@@ -1,0 +1,251 @@
+"""What booking a fill costs while 5,000 ticks/s move the prices.
+
+The feeder is a process of its own and stores as `tidemark ingest` does: what has arrived since its
+last call, 10 ms after it at the earliest, without waiting for the disk. Bookings wait for theirs.
+
+How long a fill waits for the lock of the prices is told by the server's clock inside the statement
+that books it: a call of its own takes the lock first, and `api.record_fill` then finds it held.
+What a fill takes besides the two is the commit, and the way to the server and back.
+"""
+
+import multiprocessing
+import os
+import random
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from multiprocessing.connection import Connection as Pipe
+from typing import NamedTuple
+
+import pytest
+
+from glue.ingest import MIN_INTERVAL
+from glue.ticks import Batch, Row, Span, store
+from tests.bench import books
+from tests.bench.report import milliseconds, percentile, table
+from tests.conftest import Connection, Database
+from tests.factories import assert_sound, every, one
+from tests.glue.broker import count
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
+
+SECONDS = min(25.0, float(os.environ.get("BENCH_SECONDS", "25")))
+RATE = 5_000
+"""Ticks a second."""
+PAUSE = 0.030
+"""Seconds between two fills of a session, at the mean."""
+SESSIONS = (1, 4)
+STEP = Decimal("0.00001")
+BOOK = """
+select
+    clock_timestamp() as asked_at,
+    market.lock_prices_to_book(),
+    clock_timestamp() as locked_at,
+    (api.record_fill(%s, %s, %s, %s, %s)).fill_id,
+    clock_timestamp() as booked_at
+"""
+
+spawn = multiprocessing.get_context("spawn")
+
+
+class Quote(NamedTuple):
+    """Where an instrument's price begins."""
+
+    symbol: str
+    bid: Decimal
+    ask: Decimal
+
+
+class Fed(NamedTuple):
+    """What a feeder stored."""
+
+    ticks: int
+    seconds: float
+    statements: list[float]
+    """Seconds that each took."""
+
+
+class Booked(NamedTuple):
+    """Seconds of one fill."""
+
+    total: float
+    """As the client sees it."""
+    waited: float
+    """For the lock of the prices."""
+    worked: float
+    """Inside `api.record_fill`."""
+
+
+class Feeder:
+    """Stores ticks in a process of its own while the block lasts."""
+
+    def __init__(self, database: Database, quotes: Sequence[Quote]) -> None:
+        self._pipe, other = spawn.Pipe()
+        self._process = spawn.Process(target=feed, args=(other, database, quotes), daemon=True)
+        self.fed = Fed(0, 0.0, [])
+        """When the block is over."""
+
+    def __enter__(self) -> "Feeder":
+        self._process.start()
+        assert self._pipe.recv() == "feeding"
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._pipe.send("stop")
+            self.fed = self._pipe.recv()
+        self._process.kill()
+        self._process.join()
+
+
+def feed(pipe: Pipe, database: Database, quotes: Sequence[Quote]) -> None:
+    """Store what arrives at RATE, until told to stop."""
+    chance = random.Random(1)
+    stored = 0
+    statements: list[float] = []
+    cluster = f"bench {os.getpid()}"
+    with database.connect("tidemark_ingest") as connection:
+        connection.execute("set synchronous_commit = off")
+        pipe.send("feeding")
+        began = earliest = time.monotonic()
+        while not pipe.poll():
+            time.sleep(max(0.0, earliest - time.monotonic()))
+            earliest = time.monotonic() + MIN_INTERVAL
+            arrived = int((time.monotonic() - began) * RATE)
+            batch = Batch()
+            for number in range(stored, arrived):
+                symbol, bid, ask = chance.choice(quotes)
+                move = chance.randint(-20, 20) * STEP
+                batch.add(Row(symbol, datetime.now(UTC), bid + move, ask + move), f"bench@{number}")
+            if len(batch) > 0:
+                asked = time.perf_counter()
+                with connection.transaction():
+                    result = store(connection, batch, Span(cluster, "bench", 0, stored, arrived))
+                statements.append(time.perf_counter() - asked)
+                assert result == (len(batch), 0)
+                stored = arrived
+        pipe.send(Fed(stored, time.monotonic() - began, statements))
+
+
+def book(database: Database, quotes: Sequence[Quote], accounts: int, seed: int) -> list[Booked]:
+    """Book fills one after another, with pauses, for SECONDS."""
+    chance = random.Random(seed)
+    booked = []
+    end = time.monotonic() + SECONDS
+    with database.connect() as connection:
+        while time.monotonic() < end:
+            time.sleep(chance.uniform(0, 2 * PAUSE))
+            symbol, bid, _ = chance.choice(quotes)
+            account, quantity = chance.randint(1, accounts), chance.randint(1, 50) * 100
+            began = time.perf_counter()
+            row = one(
+                connection, BOOK, [account, symbol, chance.choice(["buy", "sell"]), quantity, bid]
+            )
+            total = time.perf_counter() - began
+            waited = row["locked_at"] - row["asked_at"]
+            worked = row["booked_at"] - row["locked_at"]
+            booked.append(Booked(total, waited.total_seconds(), worked.total_seconds()))
+    return booked
+
+
+def book_at_once(
+    database: Database, quotes: Sequence[Quote], accounts: int, sessions: int
+) -> list[Booked]:
+    """What so many sessions booked, each as `book` does."""
+    booked: list[Booked] = []
+    threads = [
+        threading.Thread(
+            target=lambda seed=seed: booked.extend(book(database, quotes, accounts, seed))
+        )
+        for seed in range(sessions)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return booked
+
+
+def make_wal_files(conn: Connection) -> None:
+    """Let the server write over WAL files that are there, as one does that runs for long."""
+    conn.execute(
+        "select pg_logical_emit_message(false, 'bench', repeat('x', 1000000))"
+        " from generate_series(1, 1000)"
+    )
+    conn.execute("checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("accounts", "symbols", "target"), [(1_000, books.PAIRS, 0.020), (10_000, books.FIFTY, 0.100)]
+)
+def test_bench_fills_beside_ticks(
+    conn: Connection, database: Database, accounts: int, symbols: Sequence[str], target: float
+) -> None:
+    books.load(conn, accounts, 10, symbols)
+    make_wal_files(conn)
+    quotes = [Quote(**row) for row in every(conn, "select symbol, bid, ask from api.quotes")]
+    is_durable = one(conn, "show fsync") == {"fsync": "on"}
+    fills_before, ticks_before = count(conn, "ledger.fills"), count(conn)
+    bookings: dict[int, list[Booked]] = {}
+    feeds: dict[int, Fed] = {}
+    for sessions in SESSIONS:
+        with Feeder(database, quotes) as feeder:
+            bookings[sessions] = book_at_once(database, quotes, accounts, sessions)
+        feeds[sessions] = feeder.fed
+    load = (
+        f"{accounts:,} accounts × 10 positions, {len(books.CURRENCIES)} currencies,"
+        f" {len(symbols)} instruments, {RATE:,} ticks/s, fsync {'on' if is_durable else 'OFF'}"
+    )
+    table(
+        f"api.record_fill with synchronous commit, {PAUSE * 1000:.0f} ms between two fills of a"
+        f" session; the wait for the prices timed by a call of its own in the statement: {load}",
+        [
+            *("sessions", "fills", "p50", "p99", "slowest", f"p99 ÷ {milliseconds(target)}"),
+            *("waiting: p50", "p99", "of all time", "record_fill: p50", "p99"),
+            *("commit and way: p50", "p99"),
+        ],
+        [fill_cells(sessions, booked, target) for sessions, booked in bookings.items()],
+    )
+    table(
+        f"The ticks meanwhile: {load}",
+        ["sessions that book", "stored/s", "ticks a statement", "statement p50", "p99", "slowest"],
+        [tick_cells(sessions, fed) for sessions, fed in feeds.items()],
+    )
+    assert count(conn, "ledger.fills") - fills_before == sum(map(len, bookings.values()))
+    assert count(conn) - ticks_before == sum(fed.ticks for fed in feeds.values())
+    assert_sound(conn)
+
+
+def fill_cells(sessions: int, booked: Sequence[Booked], target: float) -> list[str]:
+    total = [fill.total for fill in booked]
+    waited = [fill.waited for fill in booked]
+    worked = [fill.worked for fill in booked]
+    rest = [fill.total - fill.waited - fill.worked for fill in booked]
+    return [
+        str(sessions),
+        f"{len(booked):,}",
+        *ends(total),
+        milliseconds(max(total)),
+        f"{percentile(total, 0.99) / target:.2f}",
+        *ends(waited),
+        f"{sum(waited) / sum(total):.0%}",
+        *ends(worked),
+        *ends(rest),
+    ]
+
+
+def tick_cells(sessions: int, fed: Fed) -> list[str]:
+    return [
+        str(sessions),
+        f"{fed.ticks / fed.seconds:,.0f}",
+        f"{fed.ticks / len(fed.statements):.0f}",
+        *ends(fed.statements),
+        milliseconds(max(fed.statements)),
+    ]
+
+
+def ends(seconds: Sequence[float]) -> list[str]:
+    """The cells of p50 and p99."""
+    return [milliseconds(percentile(seconds, fraction)) for fraction in (0.5, 0.99)]
