@@ -323,7 +323,7 @@ class Oracle:
             balance += self._realized(account, fill, realized_quote) - fill.commission
         realized = balance - account.balance + commission
         if abs(realized) >= ENTRY_LIMIT:
-            raise Refusal("23514")
+            raise Refusal("TM134")
         account.fills, account.balance = fills, balance
         account.positions = {key: each for key, each in positions.items() if each.quantity}
         return realized

@@ -1,7 +1,7 @@
 -- Writes a fill whose figures are computed: its row and number, the position after it, and the
 -- entries that it causes. p_commission_entry_id is the commission that a reversal takes back.
 -- Locks: ledger.accounts (one row, already held). Notifies: through the triggers on ledger.fills
--- and ledger.entries.
+-- and ledger.entries. Raises: TM134.
 create or replace function ledger.book_fill(
     p_fill ledger.fills, p_commission_entry_id bigint default null
 ) returns bigint
@@ -12,6 +12,11 @@ declare
     v_event_seq bigint;
     v_fill_id bigint;
 begin
+    if abs(p_fill.realized_pnl) >= 1e15 then
+        raise exception 'realized P&L is out of range'
+            using errcode = 'TM134', detail = format('realized P&L: %s', p_fill.realized_pnl),
+                  hint = 'It must be below 10^15: check quantity and price.';
+    end if;
     update ledger.accounts set last_event_seq = last_event_seq + 1
     where account_id = p_fill.account_id
     returning last_event_seq into v_event_seq;

@@ -2,7 +2,7 @@
 -- Locks, to commit: the prices (shared), then the account's row. Notifies: tidemark_account.
 -- Raises: TM101 unknown account, TM102 closed account, TM111 same id with another content, TM113
 -- event time, TM114 external id, TM120 unknown instrument, TM130 fill not usable, TM131 effect does
--- not fit, TM132 no conversion path, TM133 no rate yet, TM141 isolation level.
+-- not fit, TM132 no conversion path, TM133 no rate yet, TM134 P&L out of range, TM141 isolation.
 create or replace function api.record_fill(
     p_account_id bigint,
     p_symbol text,

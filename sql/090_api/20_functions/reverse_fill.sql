@@ -2,7 +2,8 @@
 -- stay as they are; the reversal carries the difference to what was realized later.
 -- Locks, to commit: the prices (shared), then the account's row. Notifies: tidemark_account.
 -- Raises: TM102 closed account, TM111 external id taken, TM113 event time, TM114 external id, TM133
--- a later fill has no rate, TM150 unknown fill, TM152 a reversal, TM154 later closes, TM141.
+-- a later fill has no rate, TM134 P&L out of range, TM141, TM150 unknown fill, TM152 a reversal,
+-- TM154 later closes.
 create or replace function api.reverse_fill(
     p_fill_id bigint,
     p_event_at timestamptz default now(),
