@@ -32,7 +32,7 @@ join market.instruments i using (instrument_id)
 join ledger.accounts a using (account_id);
 alter table rival.positions add primary key (account_id, instrument_id);
 create index on rival.positions (instrument_id);
-create table rival.account_states with (fillfactor = 50) as
+create table rival.account_states with (fillfactor = 25) as
 select account_id, unrealized_pnl, version, updated_at from equity.account_states;
 alter table rival.account_states add primary key (account_id);
 create table rival.ticks (instrument_id bigint, bid numeric, ask numeric);
