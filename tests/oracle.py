@@ -12,6 +12,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 Number = Decimal | int | str
+Path = tuple[tuple[Fraction | None, bool], ...]
+"""The mid of each leg of a conversion, and whether it is taken inversely."""
 ZERO = Fraction(0)
 ENTRY_LIMIT = 10**15
 """No entry reaches this amount."""
@@ -272,6 +274,8 @@ class Oracle:
         """Book a fill; the realized P&L in account currency."""
         account, instrument = self.accounts[account_id], self.instruments[symbol]
         traded = Fraction(quantity) * (1 if side == "buy" else -1)
+        if self.path(instrument.quote, account.currency) is None:
+            raise Refusal("TM132")
         leg = self._leg(account, side, effect)
         held = account.positions.get((symbol, leg), Position()).quantity
         if effect == "close" and not (held * traded < 0 and abs(traded) <= abs(held)):
@@ -365,11 +369,22 @@ class Oracle:
     # Valuing
 
     def rate(self, source: str, target: str) -> Fraction | None:
-        """The conversion rate by the documented choice of path, at 12 decimals; zero is unknown."""
+        """The conversion rate at 12 decimals; None without a path or price, or where it is zero."""
+        path = self.path(source, target)
+        if path is None:
+            return None
+        product = Fraction(1)
+        for mid, is_inverse in path:
+            if mid is None:
+                return None
+            product *= 1 / mid if is_inverse else mid
+        return rounded(product, 12) or None
+
+    def path(self, source: str, target: str) -> Path | None:
+        """The path by the documented choice."""
         if source == target:
-            return Fraction(1)
-        best: tuple[object, ...] | None = None
-        value: Fraction | None = None
+            return ()
+        ranked: list[tuple[tuple[object, ...], Path]] = []
         edges = []
         for number, i in enumerate(self.instruments.values()):
             edges.append((i.base, i.quote, False, number, i.mid))
@@ -379,26 +394,15 @@ class Oracle:
                 continue
             if a_to == target:
                 rank = (a_mid is None, 1, False, False, "", a_inverse, False, a_number, 0)
-                if best is None or rank < best:
-                    best, value = rank, self._through((a_mid, a_inverse))
+                ranked.append((rank, ((a_mid, a_inverse),)))
             for b_from, b_to, b_inverse, b_number, b_mid in edges:
                 if b_from == a_to and b_to == target:
                     rank = (
                         a_mid is None or b_mid is None, 2, a_to != "USD", a_to != "EUR", a_to,
                         a_inverse, b_inverse, a_number, b_number,
                     )  # fmt: skip
-                    if best is None or rank < best:
-                        best, value = rank, self._through((a_mid, a_inverse), (b_mid, b_inverse))
-        return value
-
-    @staticmethod
-    def _through(*legs: tuple[Fraction | None, bool]) -> Fraction | None:
-        product = Fraction(1)
-        for mid, inverse in legs:
-            if mid is None:
-                return None
-            product *= 1 / mid if inverse else mid
-        return rounded(product, 12) or None
+                    ranked.append((rank, ((a_mid, a_inverse), (b_mid, b_inverse))))
+        return min(ranked, key=lambda each: each[0])[1] if ranked else None
 
     def _valued(self, account: Account) -> Iterator[Valued]:
         for (symbol, _leg), position in account.positions.items():
@@ -502,6 +506,8 @@ class Oracle:
         sums: dict[str, Fraction | None] = dict.fromkeys(names, ZERO)
         for account_id in account_ids:
             figures = self.figures(account_id)
+            if self.path(self.accounts[account_id].currency, currency) is None:
+                raise Refusal("TM132")
             rate = self.rate(self.accounts[account_id].currency, currency)
             for name in names:
                 amount, total = getattr(figures, name), sums[name]

@@ -1,5 +1,6 @@
 -- The two locks by which writers keep out of each other's way. Both are held to the end of the
--- transaction, and whoever takes both takes that of the tick statements first.
+-- transaction, and whoever takes both takes that of the tick statements first. Settings of the
+-- transaction's own remember what it holds.
 --
 -- Prices stand still while somebody books: bookings share the lock of the prices, and a tick
 -- statement has it alone from before its first quote moves. Waiting writers are served in order,
@@ -27,13 +28,23 @@ $$;
 comment on function market.refuse_old_snapshots is
     'Raises an error in a transaction whose snapshot may be older than the lock that it waits for.';
 
+-- Who has booked holds the prices that a waiting tick statement wants: were it to wait for that
+-- one, both would wait for ever.
+-- Raises: TM141, TM142.
 create or replace function market.lock_tick_statements() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform market.refuse_old_snapshots();
+    if current_setting('tidemark.has_booked', true) = 'yes'
+        and current_setting('tidemark.has_ticked', true) is distinct from 'yes' then
+        raise exception 'ticks or instruments come after a booking in one transaction'
+            using errcode = 'TM142',
+                  hint = 'Put them before the bookings, or into a transaction of their own.';
+    end if;
     perform pg_advisory_xact_lock(hashtextextended('tidemark ticks', 0));
+    perform set_config('tidemark.has_ticked', 'yes', true);
 end
 $$;
 
@@ -55,6 +66,7 @@ as $$
 begin
     perform market.refuse_old_snapshots();
     perform pg_advisory_xact_lock_shared(hashtextextended('tidemark prices', 0));
+    perform set_config('tidemark.has_booked', 'yes', true);
 end
 $$;
 

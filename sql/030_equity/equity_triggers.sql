@@ -5,7 +5,7 @@
 -- under way while quotes and states move, and none is priced with a quote that is being replaced.
 
 -- Moves the quotes by a statement's ticks and values every account that they move.
--- Notifies: tidemark_prices. Raises: TM141, TM203, TM204.
+-- Notifies: tidemark_prices. Raises: TM141, TM142, TM203, TM204.
 create or replace function equity.tg_value_ticks() returns trigger
 language plpgsql
 security definer  -- whoever may insert ticks need not be able to write quotes and states

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -283,6 +284,42 @@ def test_a_transaction_may_store_a_tick_and_then_book(
         BOOKINGS["fill"].do(first, book)
     booked.result()
     assert_booked(conn, book, ["entry", "fill"], "1.3")
+
+
+@each_booking
+def test_a_transaction_that_has_booked_stores_no_tick_and_keeps_nobody_waiting(
+    database: Database, conn: Connection, book: Book, name: str
+) -> None:
+    with transaction(database) as first:
+        BOOKINGS[name].do(first, book)
+        stored = waiting(database, pid(first), lambda other: tick(other, EUR_USD, 1, "1.3", "1.3"))
+        with pytest.raises(psycopg.Error) as refused, first.transaction():
+            tick(first, EUR_USD, 2, "1.4", "1.4")
+        assert refused.value.sqlstate == "TM142"
+        with pytest.raises(psycopg.Error) as refused, first.transaction():
+            instrument(first, "AUD/NZD")
+        assert refused.value.sqlstate == "TM142"
+    stored.result()
+    assert_booked(conn, book, [name], "1.3")
+
+
+def test_two_that_feed_partitions_of_one_topic_take_turns(
+    database: Database, conn: Connection, book: Book
+) -> None:
+    def feed(session: Connection, partition: int, bid: str, second: int) -> None:
+        session.execute(
+            "select api.ingest_ticks('{EUR/USD}', array[%s], array[%s]::numeric[],"
+            " array[%s]::numeric[], 'cluster', 'topic', %s, 0, 1)",
+            [START + timedelta(seconds=second), bid, bid, partition],
+        )
+
+    with transaction(database) as first:
+        feed(first, 0, "1.2", 1)
+        fed = waiting(database, pid(first), lambda other: feed(other, 2, "1.4", 3))
+        feed(first, 1, "1.3", 2)
+    fed.result()
+    assert one(conn, "select bid from api.quotes")["bid"] == D("1.4")
+    assert_state(conn, book.account_id, "10000", "40")
 
 
 # Bookings on one account

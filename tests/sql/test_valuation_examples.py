@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import psycopg
 import pytest
 
 from glue.paths import CHECKOUT
@@ -14,7 +15,7 @@ STATEMENT = re.compile(r"(.+?;)[ ]*(?:-- ([^\n]*))?\n", re.DOTALL)
 
 
 class Example(NamedTuple):
-    """A statement, and what it answers: rows apart by semicolons, values by commas."""
+    """A statement, and what it answers: rows apart by semicolons, values by commas, or an error."""
 
     statement: str
     answer: str | None
@@ -26,6 +27,7 @@ def blocks(file: str) -> dict[str, list[Example]]:
     for section in re.split(r"^## ", Path(CHECKOUT, file).read_text(), flags=re.MULTILINE)[1:]:
         heading = section.partition("\n")[0]
         for number, body in enumerate(FENCE.findall(section), start=1):
+            assert not STATEMENT.sub("", body).strip(), f"{heading}: not a statement on a line"
             found[f"{heading}, {number}"] = [
                 Example(statement.strip(), answer or None)
                 for statement, answer in STATEMENT.findall(body)
@@ -50,7 +52,11 @@ def answers(conn: Connection, examples: list[Example]) -> list[tuple[str, str]]:
     """What each statement with an answer says, beside what the document says."""
     compared = []
     for statement, answer in examples:
-        cursor = conn.execute(statement.encode())
+        try:
+            cursor = conn.execute(statement.encode())
+        except psycopg.Error as error:
+            compared.append((f"error {error.sqlstate}", answer or f"no error: {error}"))
+            continue
         if answer is not None:
             rows = [", ".join(shown(value) for value in row) for row in cursor.fetchall()]
             compared.append(("; ".join(rows), answer))

@@ -1,16 +1,18 @@
 """Any sequence of bookings and ticks gives the figures of the independent calculation.
 
 Examples run on one database: each in a transaction of its own, which is rolled back at its end.
-They are the same in every run; TIDEMARK_TEST_EXAMPLES=1000 tries as many new ones instead.
+They are the same in every run; with TIDEMARK_TEST_EXAMPLES=1000 and --timeout=0 as many new ones are
+tried instead.
 """
 
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 import pytest
@@ -40,8 +42,17 @@ from tests.factories import (
     tick,
     ticks,
 )
-from tests.oracle import Exposure, Figures, Oracle, PositionFigures, Refusal
+from tests.oracle import (
+    Exposure,
+    Figures,
+    Oracle,
+    PositionFigures,
+    Refusal,
+    decimal,
+    decimal_or_none,
+)
 
+T = TypeVar("T")
 WANTED = os.environ.get("TIDEMARK_TEST_EXAMPLES")
 
 
@@ -176,6 +187,10 @@ def spreads(symbol: str) -> st.SearchStrategy[Decimal]:
     )
 
 
+Prices = tuple[tuple[Decimal, Decimal], ...]
+"""Bid and ask of each instrument."""
+
+
 class Tick(NamedTuple):
     """lateness is in seconds behind the newest tick."""
 
@@ -192,6 +207,10 @@ def some_ticks(draw: st.DrawFn, symbol: str | None = None) -> Tick:
     ask = bid + draw(spreads(symbol))
     lateness = draw(st.sampled_from([0, 0, 0, 1, 4]))
     return Tick(symbol, lateness, bid, ask if ask < LIMIT else bid)
+
+
+def sides(tick: Tick) -> tuple[Decimal, Decimal]:
+    return tick.bid, tick.ask
 
 
 @st.composite
@@ -211,9 +230,13 @@ def some_amounts(draw: st.DrawFn) -> tuple[int, str, Decimal]:
     return place, kind, sign * amount
 
 
-def quantum(number: Decimal) -> Decimal:
-    """At 8 decimals, as a quantity is."""
-    return number.quantize(Decimal("1e-8")) if number < 10**19 else LIMIT
+trades = {
+    "place": st.integers(0, len(ACCOUNTS) - 1),
+    "symbol": st.sampled_from(list(INSTRUMENTS)),
+    "side": st.sampled_from(["buy", "sell"]),
+    "quantity": quantities,
+    "commission": st.sampled_from([0, 0, 7]),
+}
 
 
 # What the database says
@@ -229,6 +252,15 @@ def all_positions(conn: Connection) -> list[tuple[int, PositionFigures]]:
     return [(row["account_id"], taken(PositionFigures, row)) for row in rows]
 
 
+def all_converted_costs(conn: Connection) -> list[tuple[int, str, str, Decimal | None]]:
+    rows = every(
+        conn,
+        "select account_id, symbol, position_side, converted_cost "
+        "from ledger.positions join market.instruments using (instrument_id)",
+    )
+    return sorted((tuple(row.values()) for row in rows), key=lambda row: row[:3])
+
+
 def all_exposures(conn: Connection) -> list[tuple[int, Exposure]]:
     rows = every(conn, 'select * from api.exposures order by account_id, currency collate "C"')
     return [(row["account_id"], taken(Exposure, row)) for row in rows]
@@ -238,14 +270,26 @@ def taken(kind: type[Any], row: Row) -> Any:
     return kind(**{field.name: row[field.name] for field in fields(kind)})
 
 
+WAYS = ["value_accounts", "value_by_change", "value_all_accounts"]
+
+
 def calls(conn: Connection) -> Counter[str]:
     """How often each way of valuation was taken in this transaction."""
     rows = every(
         conn,
         "select funcname, calls from pg_stat_xact_user_functions "
-        "where schemaname = 'equity' and funcname like 'value\\_%'",
+        "where schemaname = 'equity' and funcname = any (%s)",
+        [WAYS],
     )
     return Counter({row["funcname"]: row["calls"] for row in rows})
+
+
+def predicted(theirs: Callable[[], T]) -> T | str:
+    """What the independent calculation says, or the SQLSTATE with which it refuses."""
+    try:
+        return theirs()
+    except Refusal as refused:
+        return refused.sqlstate
 
 
 # Any sequence
@@ -271,26 +315,34 @@ class Trading(RuleBasedStateMachine):
         finally:
             self.conn.execute("rollback")
 
-    def ask(self, what: str, ours: Callable[[], Row], theirs: Callable[[], T]) -> tuple[Row, T]:
-        """Both answers, or Refusal where both refuse with the same SQLSTATE."""
-        answer, refusal = None, None
-        try:
-            expected = theirs()
-        except Refusal as refused:
-            refusal = refused
+    def book(self, what: str, ours: Callable[[], Row], theirs: Callable[[], Decimal]) -> Row | None:
+        """Book in both, which realizes the same; None where both refuse with the same SQLSTATE."""
+        row, expected = self.answer(ours), predicted(theirs)
+        self.seen[f"{what} {row if isinstance(row, str) else 'booked'}"] += 1
+        if isinstance(row, str):
+            assert row == expected
+            return None
+        assert row["realized_pnl"] == expected
+        return row
+
+    def answer(self, ours: Callable[[], Row]) -> Row | str:
+        """The row, or the SQLSTATE of a refusal."""
         try:
             with self.conn.transaction():
-                answer = ours()
+                return ours()
         except psycopg.Error as error:
-            assert error.sqlstate == (refusal and refusal.sqlstate), error
-        ...
+            note(f"refused: {error}")
+            return str(error.sqlstate)
 
     @initialize(
-        opening=st.tuples(*[st.none() | some_ticks(symbol) for symbol in INSTRUMENTS]),
+        opening=st.tuples(*[some_ticks(symbol) for symbol in INSTRUMENTS]),
+        unquoted=st.one_of(
+            st.just(set()), st.just(set()), st.sets(st.sampled_from(list(INSTRUMENTS)))
+        ),
         money=st.booleans(),
     )
-    def open(self, opening: tuple[Tick | None, ...], money: bool) -> None:
-        self.ticks([tick for tick in opening if tick is not None])
+    def open(self, opening: tuple[Tick, ...], unquoted: set[str], money: bool) -> None:
+        self.ticks([each for each in opening if each.symbol not in unquoted])
         if money:
             for place in range(len(ACCOUNTS)):
                 self.entry((place, "deposit", Decimal(100_000)))
@@ -340,6 +392,7 @@ class Trading(RuleBasedStateMachine):
     ) -> None:
         number = len(self.oracle.accounts[account_id].fills)
         row = self.book(
+            "fill",
             lambda: fill(
                 self.conn, account_id, symbol, side, f"{quantity:f}", f"{price:f}", effect,
                 f"{commission:f}",
@@ -347,20 +400,20 @@ class Trading(RuleBasedStateMachine):
             lambda: self.oracle.fill(
                 account_id, symbol, side, quantity, price, commission, effect
             ),
-            "fill",
         )  # fmt: skip
         if row is not None:
             self.fills.append((account_id, number, row["fill_id"]))
 
-    @rule(
-        place=st.integers(0, len(ACCOUNTS) - 1),
-        symbol=st.sampled_from(list(INSTRUMENTS)),
-        side=st.sampled_from(["buy", "sell"]),
-        quantity=quantities,
-        effect=st.sampled_from(["open", "open", "auto", "close"]),
-        commission=st.integers(0, 9),
-        data=st.data(),
-    )
+    @rule(data=st.data(), **trades)
+    def open_or_add(self, place: int, data: st.DataObject, **trade: Any) -> None:
+        """A fill that no account refuses for its effect; in a netting one it may close, too."""
+        effect = "open" if ACCOUNTS[place].mode == "hedging" else "auto"
+        self.trade(place, data=data, effect=effect, **trade)
+
+    @rule(data=st.data(), effect=st.sampled_from(["auto", "open", "close"]), **trades)
+    def trade_with_any_effect(self, data: st.DataObject, **trade: Any) -> None:
+        self.trade(data=data, **trade)
+
     def trade(
         self,
         place: int,
@@ -371,12 +424,10 @@ class Trading(RuleBasedStateMachine):
         commission: int,
         data: st.DataObject,
     ) -> None:
-        """A fill of any size in any instrument."""
-        if ACCOUNTS[place].mode == "netting" and effect == "open":
-            effect = "auto"
-        unit = Decimal(1).scaleb(-ACCOUNTS[place].scale)
-        price = data.draw(prices(symbol))
-        self.fill(self.account_ids[place], symbol, side, quantity, price, effect, commission * unit)
+        self.fill(
+            self.account_ids[place], symbol, side, quantity, data.draw(prices(symbol)), effect,
+            commission * Decimal(1).scaleb(-ACCOUNTS[place].scale),
+        )  # fmt: skip
 
     def held(self) -> list[tuple[int, str, str]]:
         return [
@@ -386,23 +437,27 @@ class Trading(RuleBasedStateMachine):
         ]
 
     @precondition(lambda self: self.held())
-    @rule(
-        share=st.sampled_from(["1", "1", "0.5", "0.3333", "0.9999", "1.5"]),
-        effect=st.sampled_from(["auto", "close", "close"]),
-        data=st.data(),
-    )
-    def reduce(self, share: str, effect: str, data: st.DataObject) -> None:
-        """A fill against a position: closes part of it or all, or flips it."""
+    @rule(share=st.sampled_from(["1", "1", "0.5", "0.3333", "0.9999"]), data=st.data())
+    def close(self, share: str, data: st.DataObject) -> None:
+        """A fill that closes a part of a position or all of it."""
+        self.trade_held("close", Decimal(share), data)
+
+    @precondition(lambda self: self.held())
+    @rule(share=st.sampled_from(["-1", "-0.3333", "1.5", "2"]), data=st.data())
+    def add_or_flip(self, share: str, data: st.DataObject) -> None:
+        """A fill that adds to a position, or one beyond zero: a hedging account refuses that."""
+        self.trade_held("auto", Decimal(share), data)
+
+    def trade_held(self, effect: str, share: Decimal, data: st.DataObject) -> None:
         account_id, symbol, leg = data.draw(st.sampled_from(self.held()))
-        held = Decimal(self.oracle.accounts[account_id].positions[symbol, leg].quantity.numerator)
-        held /= self.oracle.accounts[account_id].positions[symbol, leg].quantity.denominator
-        quantity = quantum(abs(held) * Decimal(share))
-        if 0 < quantity < LIMIT:
+        held = decimal(self.oracle.accounts[account_id].positions[symbol, leg].quantity)
+        traded = -held * share
+        quantity = abs(traded).quantize(Decimal("1e-8")) if abs(traded) < LIMIT else LIMIT - 1
+        if leg != "net":
+            effect = "close" if share > 0 else "open"
+        if quantity > 0:
+            side = "buy" if traded > 0 else "sell"
             price = data.draw(prices(symbol))
-            side = "sell" if held > 0 else "buy"
-            effect = (
-                effect if leg == "net" and share != "1.5" else "auto" if leg == "net" else "close"
-            )
             self.fill(account_id, symbol, side, quantity, price, effect, Decimal(0))
 
     @precondition(lambda self: self.fills)
@@ -417,9 +472,9 @@ class Trading(RuleBasedStateMachine):
         )["realized_pnl"]
         again = before is not None
         self.book(
+            "repeated reversal" if again else "reversal",
             lambda: one(self.conn, "select * from api.reverse_fill(%s)", [fill_id]),
             lambda: before if again else self.oracle.reverse_fill(account_id, number),
-            "repeated reversal" if again else "reversal",
         )
 
     @rule(
@@ -437,12 +492,11 @@ class Trading(RuleBasedStateMachine):
 
     @rule(currency=st.sampled_from(CURRENCIES), scale=st.sampled_from([0, 2, 8]))
     def totals(self, currency: str, scale: int) -> None:
-        row = one(
-            self.conn,
-            "select *, null as margin_state from api.portfolio_totals(null, %s, %s)",
-            [currency, scale],
+        query = "select *, null as margin_state from api.portfolio_totals(null, %s, %s)"
+        row = self.answer(lambda: one(self.conn, query, [currency, scale]))
+        assert (row if isinstance(row, str) else taken(Figures, row)) == predicted(
+            lambda: self.oracle.totals(self.account_ids, currency, scale)
         )
-        assert taken(Figures, row) == self.oracle.totals(self.account_ids, currency, scale)
 
     @invariant()
     def every_figure_is_equal(self) -> None:
@@ -451,6 +505,11 @@ class Trading(RuleBasedStateMachine):
         assert all_positions(self.conn) == [
             (id_, position) for id_ in each for position in self.oracle.position_figures(id_)
         ]
+        assert all_converted_costs(self.conn) == [
+            (id_, *key, decimal_or_none(position.converted_cost))
+            for id_ in each
+            for key, position in sorted(self.oracle.accounts[id_].positions.items())
+        ]
         assert all_exposures(self.conn) == [
             (id_, exposure) for id_ in each for exposure in self.oracle.exposures(id_)
         ]
@@ -458,5 +517,141 @@ class Trading(RuleBasedStateMachine):
 
 def test_any_sequence_gives_the_figures_of_the_independent_calculation(market: Market) -> None:
     seen: Counter[str] = Counter()
-    run_state_machine_as_test(lambda: Trading(market, seen), settings=examples(usual=60, steps=30))
-    print(seen)
+    run_state_machine_as_test(lambda: Trading(market, seen), settings=examples(usual=60, steps=50))
+    assert all(seen[what] for what in [*WAYS, "fill booked", "reversal booked"]), seen
+
+
+# The three ways of valuation
+
+
+class Leg(NamedTuple):
+    """A fill that opens a position."""
+
+    place: int
+    symbol: str
+    side: str
+    quantity: Decimal
+    price: Decimal
+
+
+def fives(symbol: str) -> st.SearchStrategy[Decimal]:
+    """Prices near the usual one whose last decimal is 0 or 5."""
+    decimals = INSTRUMENTS[symbol].decimals
+    usual = int(Decimal(INSTRUMENTS[symbol].usual).scaleb(decimals)) // 5
+    near = st.integers(usual - 100, usual + 100).map(lambda n: Decimal(5 * n).scaleb(-decimals))
+    return near | st.sampled_from([Decimal("0.5"), Decimal(1), Decimal("2.5")])
+
+
+@st.composite
+def tying_legs(draw: st.DrawFn) -> Leg:
+    """An odd multiple of the quantity that gains half a minor unit when the last decimal gains 5;
+    or a hair more of it."""
+    place, symbol = draw(st.sampled_from(UNCONVERTED))
+    terms, scale = INSTRUMENTS[symbol], ACCOUNTS[place].scale
+    unit = Decimal(1).scaleb(terms.decimals - scale - 1) / Decimal(terms.contract_size)
+    times = 2 * draw(st.integers(0, 10 ** draw(st.integers(1, 6)))) + 1
+    hair = draw(st.sampled_from(["0", "0", "0.00000001"]))
+    side = draw(st.sampled_from(["buy", "sell"]))
+    return Leg(place, symbol, side, times * unit + Decimal(hair), draw(fives(symbol)))
+
+
+UNCONVERTED = [
+    (place, symbol)
+    for place, terms in enumerate(ACCOUNTS)
+    for symbol in INSTRUMENTS
+    if symbol.endswith(terms.currency)
+]
+
+
+@st.composite
+def any_legs(draw: st.DrawFn) -> Leg:
+    """Of all sizes: wide ones of 10^14 units, tiny ones, and all between them."""
+    place = draw(st.integers(0, len(ACCOUNTS) - 1))
+    symbol = draw(st.sampled_from(list(INSTRUMENTS)))
+    wide = st.integers(1, 10**6).map(lambda part: 10**14 + Decimal(part).scaleb(-6))
+    tiny = st.integers(1, 100).map(lambda part: Decimal(part).scaleb(-8))
+    quantity = draw(st.one_of(quantities, wide, tiny))
+    side = draw(st.sampled_from(["buy", "sell"]))
+    return Leg(place, symbol, side, quantity, draw(st.one_of(fives(symbol), prices(symbol))))
+
+
+kinds_of_legs = [tying_legs(), any_legs(), tying_legs() | any_legs()]
+some_prices = st.tuples(
+    *[
+        st.one_of(*[fives(symbol).map(lambda bid: (bid, bid))] * 3, some_ticks(symbol).map(sides))
+        for symbol in INSTRUMENTS
+    ]
+)
+
+
+def unrealized_pnls(conn: Connection) -> dict[int, Decimal]:
+    rows = every(conn, "select account_id, unrealized_pnl from equity.account_states")
+    return {row["account_id"]: row["unrealized_pnl"] for row in rows}
+
+
+def sums_of_positions(conn: Connection, account_ids: list[int]) -> dict[int, Decimal]:
+    rows = every(
+        conn,
+        "select account_id, coalesce(sum(v.unrealized_pnl), 0) as unrealized_pnl "
+        "from unnest(%s) account_id left join equity.position_values v using (account_id) "
+        "group by account_id",
+        [account_ids],
+    )
+    return {row["account_id"]: row["unrealized_pnl"] for row in rows}
+
+
+def ties(conn: Connection) -> int:
+    """Positions whose P&L lies exactly between two minor units."""
+    query = (
+        "select count(*) as ties from equity.position_values "
+        "where abs(unrealized_pnl_quote * conversion_rate) * power(10::numeric, money_scale) % 1 "
+        "    = 0.5"
+    )
+    return int(one(conn, query)["ties"])
+
+
+def test_the_three_ways_of_valuation_give_the_same_figures(market: Market) -> None:
+    """All ticks in one statement value all accounts, one at a time they value changes."""
+    conn, seen = market.conn, Counter[str]()
+
+    def open_legs(legs: list[Leg]) -> None:
+        for place, symbol, side, quantity, price in legs:
+            effect = "open" if ACCOUNTS[place].mode == "hedging" else "auto"
+            with suppress(psycopg.Error), conn.transaction():  # no path, or P&L beyond all bounds
+                fill(
+                    conn, market.account_ids[place], symbol, side,
+                    f"{quantity:f}", f"{price:f}", effect,
+                )  # fmt: skip
+
+    def move(second: int, moved: Prices) -> None:
+        batch = [
+            (symbol, second, f"{bid:f}", f"{ask:f}")
+            for symbol, (bid, ask) in zip(INSTRUMENTS, moved, strict=True)
+        ]
+        with conn.transaction(force_rollback=True):
+            ticks(conn, *batch)
+            together = unrealized_pnls(conn)
+        for each in batch:
+            ticks(conn, each)
+        expected = sums_of_positions(conn, market.account_ids)
+        assert unrealized_pnls(conn) == expected
+        assert together == expected
+        seen["ties"] += ties(conn)
+
+    @examples(usual=40)
+    @given(
+        opening=some_prices,
+        legs=st.one_of(*[st.lists(each, min_size=8, max_size=25) for each in kinds_of_legs]),
+        moves=st.lists(some_prices, min_size=2, max_size=4),
+    )
+    def check(opening: Prices, legs: list[Leg], moves: list[Prices]) -> None:
+        with conn.transaction(force_rollback=True):
+            move(1, opening)
+            for second, moved in enumerate(moves, 2):
+                open_legs(legs[second % 2 :: 2])
+                move(second, moved)
+            seen.update(calls(conn))
+            assert_sound(conn)
+
+    check()
+    assert all(seen[what] for what in [*WAYS, "ties"]), seen

@@ -152,15 +152,13 @@ NARROW = Scene(
 
 TRADERS = 5
 FEEDERS = 3
+FIRST_QUOTES_AFTER = 100
+"""Steps of a feeder before it feeds what was unquoted."""
 BUSINESS = {
     "TM131",  # a close of more than is open
     "TM133",  # a realization before the first price of its conversion
     "TM154",  # a reversal of what a later fill closed
 }
-
-
-FIRST_QUOTES_AFTER = 100
-"""Steps of a feeder before it feeds what was unquoted."""
 
 
 @dataclass
@@ -420,7 +418,7 @@ class Sessions:
 
 
 class Replay(Oracle):
-    """The books that there are, calculated anew from the rows of the ledger and the ticks."""
+    """The books that there are, calculated anew from what was booked and what ticked."""
 
     def __init__(self, conn: Connection) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 -- Closes an account for good: it takes no more fills and entries. Closing it again changes nothing.
--- Locks: the account's row. Raises: TM101 unknown account, TM105 open positions.
+-- Locks, to commit: the prices (shared), then the account's row.
+-- Raises: TM101 unknown account, TM105 open positions, TM141 isolation level.
 create or replace function api.close_account(p_account_id bigint) returns api.accounts
 language plpgsql
 security definer  -- callers may close accounts, but not write the table

@@ -1,8 +1,8 @@
 -- Stores ticks: those that can be true in market.ticks, others in market.rejected_ticks. With
 -- offsets, the partition's stored offset moves in the same transaction, so each tick counts once.
--- Locks: the partition's row of market.ingest_offsets, then as tg_value_ticks.
--- Notifies: tidemark_prices.
--- Raises: TM201 the first offset is not the stored one, TM202 arguments do not fit together.
+-- Locks: tick statements, the partition's row of market.ingest_offsets, then as tg_value_ticks.
+-- Notifies: tidemark_prices. Raises: TM141 isolation level, TM142 after a booking, TM201 the first
+-- offset is not the stored one, TM202 arguments do not fit together.
 create or replace function api.ingest_ticks(
     p_symbols text[],
     p_event_at timestamptz[],
@@ -48,14 +48,14 @@ begin
                   hint = 'Pass all five or none; next is the offset after the batch''s last one.';
     end if;
 
+    -- before the insert locks the table: an upgrade of the schema takes the two in this order, too
+    perform market.lock_tick_statements();
     if p_cluster is not null then
         perform market.move_offset(
             p_cluster, p_topic, p_partition, p_first_offset, p_next_offset, p_topic_id
         );
     end if;
 
-    -- before the insert locks the table: an upgrade of the schema takes the two in this order, too
-    perform market.lock_tick_statements();
     with batch as (
         select b.*, i.instrument_id,
                b.event_at > clock_timestamp() + interval '1 minute' as is_in_future

@@ -1,7 +1,7 @@
 -- Books a cash movement of an account and moves its balance (for kind credit, its credit) by it.
--- Locks: the account's row, held to commit. Notifies: tidemark_account.
+-- Locks, to commit: the prices (shared), then the account's row. Notifies: tidemark_account.
 -- Raises: TM101 unknown account, TM102 closed account, TM110 amount not usable, TM111 same id with
--- another content, TM112 kind not usable, TM113 event time, TM114 external id.
+-- another content, TM112 kind not usable, TM113 event time, TM114 external id, TM141 isolation.
 create or replace function api.record_entry(
     p_account_id bigint,
     p_kind text,

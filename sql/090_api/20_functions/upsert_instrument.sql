@@ -2,7 +2,7 @@
 -- currencies stay once there are ticks, they and its contract size once there are fills.
 -- Locks: tick statements, prices, the instrument, conversion rates, account states.
 -- Notifies: tidemark_prices, when margins change.
--- Raises: TM121 terms not usable, TM122 terms in use, TM141 isolation level.
+-- Raises: TM121 terms not usable, TM122 terms in use, TM141 isolation level, TM142 after a booking.
 create or replace function api.upsert_instrument(
     p_symbol text,
     p_base_currency text,
