@@ -63,6 +63,57 @@ def test_currencies_are_netted_over_positions(conn: Connection) -> None:
     assert sum(values) == 0
 
 
+def test_a_short_position_is_the_other_way_round_and_contracts_count_in_units(
+    conn: Connection,
+) -> None:
+    instrument(conn, "XAU/USD", contract_size="100")
+    tick(conn, "XAU/USD", 0, "1300.00", "1300.50")
+    account_id = account(conn)
+    fill(conn, account_id, "XAU/USD", "sell", "0.5", "1300")
+    assert exposures(conn, account_id) == {
+        "XAU": (D("-50"), D("0"), D("-50"), D("-65012.50"), True),
+        "USD": (D("65012.50"), D("65012.50"), D("0"), D("65012.50"), True),
+    }
+
+
+def test_long_and_short_of_one_instrument_stand_apart_and_are_netted(conn: Connection) -> None:
+    account_id = account(conn, mode="hedging")
+    fill(conn, account_id, "EUR/USD", "buy", "1000", "1.0", "open")
+    fill(conn, account_id, "EUR/USD", "sell", "400", "1.0", "open")
+    assert exposures(conn, account_id) == {
+        "EUR": (D("600"), D("1000"), D("-400"), D("660.00"), True),
+        "USD": (D("-660"), D("440"), D("-1100"), D("-660.00"), True),
+    }
+
+
+def test_amounts_are_exact_and_values_rounded_so_that_both_sides_cancel(conn: Connection) -> None:
+    tick(conn, "EUR/USD", 1, "1.08714", "1.08719")
+    account_id = account(conn, "JPY", scale=0)
+    fill(conn, account_id, "EUR/USD", "buy", "0.12345678", "1.0")
+    seen = exposures(conn, account_id)
+    assert seen["EUR"][0] == D("0.12345678")
+    assert seen["USD"][0] == -D("0.12345678") * D("1.087165")
+    assert (seen["EUR"][3], seen["USD"][3]) == (D("20"), D("-20"))  # 20.13 yen
+
+
+def test_without_positions_there_is_no_exposure(conn: Connection) -> None:
+    account_id = account(conn)
+    assert exposures(conn, account_id) == {}
+    fill(conn, account_id, "EUR/USD", "buy", "10", "1.1")
+    fill(conn, account_id, "EUR/USD", "sell", "10", "1.1")
+    assert exposures(conn, account_id) == {}
+
+
+def test_an_unknown_rate_leaves_the_amounts_known(conn: Connection) -> None:
+    instrument(conn, "USD/CHF")
+    account_id = account(conn, "CHF")
+    fill(conn, account_id, "EUR/USD", "buy", "10", "1.1")
+    assert exposures(conn, account_id) == {
+        "EUR": (D("10"), D("10"), D("0"), None, False),
+        "USD": (D("-11"), D("0"), D("-11"), None, False),
+    }
+
+
 def test_an_unknown_price_makes_an_exposure_unknown(conn: Connection) -> None:
     instrument(conn, "GBP/USD")
     account_id = account(conn)
@@ -97,7 +148,28 @@ def test_totals_add_each_account_converted_and_rounded(conn: Connection) -> None
 
 def test_no_account_is_worth_nothing(conn: Connection) -> None:
     now = totals(conn, [], "CHF")
-    assert (now["accounts"], now["equity"], now["is_priced"]) == (0, D("0"), True)
+    assert (now["accounts"], now["is_priced"], now["is_stale"]) == (0, True, False)
+    for name in ("balance", "credit", "unrealized_pnl", "equity", "margin_equity", "margin_used"):
+        assert str(now[name]) == "0.00", name
+    assert (now["margin_available"], now["margin_level"]) == (D("0"), None)
+
+
+def test_without_a_list_all_open_accounts_count(conn: Connection) -> None:
+    account(conn, deposit="5")
+    closed = account(conn, deposit="7")
+    conn.execute("select api.close_account(%s)", [closed])
+    assert (totals(conn, None, "USD")["accounts"], totals(conn, None, "USD")["balance"]) == (1, 5)
+    assert totals(conn, [closed], "USD")["balance"] == D("7.00")
+
+
+def test_totals_sum_what_was_rounded_for_each_account(conn: Connection) -> None:
+    accounts = [account(conn, "EUR", "0.01") for _ in range(3)]
+    assert totals(conn, accounts[:1], "USD")["balance"] == D("0.01")  # 0.011
+    assert totals(conn, accounts, "USD")["balance"] == D("0.03")  # of the sum, 0.033
+    row = one(conn, "select * from api.portfolio_totals(%s, 'USD', 3)", [accounts])
+    assert str(row["balance"]) == "0.033"
+    yen = one(conn, "select * from api.portfolio_totals(%s, 'JPY', 0)", [accounts])
+    assert str(yen["balance"]) == "6"  # 3 × round(0.01 × 165)
 
 
 def test_a_currency_of_its_own_needs_no_instrument(conn: Connection) -> None:
@@ -111,6 +183,8 @@ def test_totals_that_need_an_unknown_price_are_unknown(conn: Connection) -> None
     fill(conn, account_id, "GBP/USD", "buy", "10", "1.3")
     mine = totals(conn, [account_id], "USD")
     assert (mine["balance"], mine["equity"], mine["is_priced"]) == (D("5.00"), None, False)
+    for name in ("unrealized_pnl", "margin_equity", "margin_used", "margin_available"):
+        assert mine[name] is None, name
     both = totals(conn, [account_id, pounds], "USD")
     assert (both["balance"], both["unrealized_pnl"], both["margin_used"]) == (None, None, None)
     tick(conn, "GBP/USD", 1, "1.3", "1.3")
@@ -118,18 +192,20 @@ def test_totals_that_need_an_unknown_price_are_unknown(conn: Connection) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sqlstate"),
-    [("'{-1}', 'USD'", "TM101"), ("null, 'usd'", "TM123"), ("null, null", "TM123"),
-     ("null, 'USD', 9", "TM123"), ("null, 'USD', null", "TM123"), ("null, 'CHF'", "TM132")],
+    ("arguments", "sqlstate", "remedy"),
+    [("'{-1}', 'USD'", "TM101", "api.open_account"), ("null, 'usd'", "TM123", "such as USD"),
+     ("null, null", "TM123", "such as USD"), ("null, 'USD', 9", "TM123", "8 decimals"),
+     ("null, 'USD', -1", "TM123", "8 decimals"), ("null, 'USD', null", "TM123", "8 decimals"),
+     ("null, 'CHF'", "TM132", "CHF/USD")],
 )  # fmt: skip
 def test_totals_that_cannot_be_are_refused_by_code(
-    conn: Connection, arguments: str, sqlstate: str
+    conn: Connection, arguments: str, sqlstate: str, remedy: str
 ) -> None:
     account(conn)
     with pytest.raises(psycopg.Error) as refused:
         conn.execute(f"select * from api.portfolio_totals({arguments})")
     assert refused.value.sqlstate == sqlstate
-    assert refused.value.diag.message_hint
+    assert remedy in (refused.value.diag.message_hint or "")
 
 
 def test_price_pnl_and_conversion_pnl_add_up(conn: Connection) -> None:

@@ -17,6 +17,7 @@ from tests.factories import (
     fill,
     instrument,
     one,
+    positions,
     state,
     tick,
 )
@@ -32,8 +33,8 @@ def eur_usd(conn: Connection) -> None:
 
 def set_terms(conn: Connection, account_id: int, *terms: str | None) -> Row:
     names = ("p_hedged_margin => %s", "p_margin_call_level => %s", "p_close_out_level => %s")
-    arguments = ", ".join(names[: len(terms)])
-    return one(conn, f"select * from api.set_margin_terms(%s, {arguments})", [account_id, *terms])
+    arguments = ", ".join(["%s", *names[: len(terms)]])
+    return one(conn, f"select * from api.set_margin_terms({arguments})", [account_id, *terms])
 
 
 def hedged(conn: Connection) -> int:
@@ -116,11 +117,56 @@ def test_terms_of_unknown_and_closed_accounts_are_refused(conn: Connection) -> N
     with pytest.raises(psycopg.Error) as refused:
         set_terms(conn, -1, "net")
     assert refused.value.sqlstate == "TM101"
+    assert refused.value.diag.message_hint
     account_id = account(conn)
     conn.execute("select api.close_account(%s)", [account_id])
     with pytest.raises(psycopg.Error) as refused:
         set_terms(conn, account_id, "net")
     assert refused.value.sqlstate == "TM102"
+    assert refused.value.diag.message_hint
+
+
+def test_new_terms_are_told_to_whoever_watches_the_account(
+    database: Database, conn: Connection
+) -> None:
+    account_id = account(conn)
+    version = state(conn, account_id)["version"]
+    with database.connect() as listener:
+        listener.execute("listen tidemark_account")
+        set_terms(conn, account_id, "net", "2", "1")
+        told = [notice.payload for notice in listener.notifies(timeout=5, stop_after=1)]
+        assert told == [str(account_id)]
+        assert list(listener.notifies(timeout=0.05)) == []
+    assert state(conn, account_id)["version"] == version + 1
+
+
+def test_terms_that_are_left_out_are_the_usual_ones(conn: Connection) -> None:
+    account_id = account(conn)
+    set_terms(conn, account_id, "net", "2", "1")
+    now = set_terms(conn, account_id)
+    assert (now["hedged_margin"], now["margin_call_level"], now["close_out_level"]) == (
+        "larger_side",
+        D("1"),
+        D("0.5"),
+    )
+
+
+def test_a_level_is_judged_exactly_though_it_is_shown_rounded(conn: Connection) -> None:
+    account_id = account(conn, deposit="55000000.01")
+    fill(conn, account_id, "EUR/USD", "buy", "1000000000", "1.1")
+    now = state(conn, account_id)
+    assert (now["margin_level"], now["margin_state"]) == (D("1.000000"), "ok")
+    entry(conn, account_id, "withdrawal", "-0.01")
+    now = state(conn, account_id)
+    assert (now["margin_level"], now["margin_state"]) == (D("1.000000"), "margin_call")
+
+
+def test_each_side_keeps_its_own_margin_in_the_positions(conn: Connection) -> None:
+    account_id = hedged(conn)
+    for hedged_margin in ("larger_side", "net"):
+        set_terms(conn, account_id, hedged_margin)
+        margins = {row["side"]: row["margin_used"] for row in positions(conn, account_id)}
+        assert margins == {"long": D("55.00"), "short": D("22.00")}
 
 
 def judged(conn: Connection) -> list[tuple[int, str, str]]:
@@ -129,10 +175,9 @@ def judged(conn: Connection) -> list[tuple[int, str, str]]:
 
 
 def test_a_change_is_found_once_and_recorded(conn: Connection) -> None:
-    account_id, rich, closed = account(conn, deposit="60"), account(conn), account(conn)
+    account_id, rich = account(conn, deposit="60"), account(conn)
     for each in (account_id, rich):
         fill(conn, each, "EUR/USD", "buy", "1000", "1.1")
-    conn.execute("select api.close_account(%s)", [closed])
     assert judged(conn) == []
     tick(conn, "EUR/USD", 1, "1.09", "1.09")
     assert judged(conn) == [(account_id, "ok", "margin_call")]
@@ -157,6 +202,37 @@ def test_an_account_without_a_price_keeps_what_was_judged_last(conn: Connection)
     assert judged(conn) == []
 
 
+def test_without_a_price_a_recovered_account_is_not_judged_ok(conn: Connection) -> None:
+    instrument(conn, "GBP/USD")
+    account_id = account(conn, deposit="50")
+    fill(conn, account_id, "EUR/USD", "buy", "1000", "1.1")
+    assert judged(conn) == [(account_id, "ok", "margin_call")]
+    fill(conn, account_id, "GBP/USD", "buy", "1", "1.3")
+    entry(conn, account_id, "deposit", "1000")
+    assert judged(conn) == []
+    tick(conn, "GBP/USD", 1, "1.3", "1.3")
+    assert judged(conn) == [(account_id, "margin_call", "ok")]
+
+
+def test_new_terms_change_what_is_judged(conn: Connection) -> None:
+    account_id = account(conn, deposit="60")
+    fill(conn, account_id, "EUR/USD", "buy", "1000", "1.1")
+    assert judged(conn) == []
+    set_terms(conn, account_id, "larger_side", "2", "1.5")
+    assert judged(conn) == [(account_id, "ok", "close_out")]
+    set_terms(conn, account_id, "larger_side")
+    assert judged(conn) == [(account_id, "close_out", "ok")]
+
+
+def test_a_closed_account_is_not_judged(conn: Connection) -> None:
+    account_id = account(conn, deposit="50")
+    fill(conn, account_id, "EUR/USD", "buy", "1000", "1.1")
+    assert judged(conn) == [(account_id, "ok", "margin_call")]
+    fill(conn, account_id, "EUR/USD", "sell", "1000", "1.1")
+    conn.execute("select api.close_account(%s)", [account_id])
+    assert judged(conn) == []
+
+
 def test_while_one_judges_others_find_nothing(database: Database, conn: Connection) -> None:
     account_id = account(conn, deposit="50")
     fill(conn, account_id, "EUR/USD", "buy", "1000", "1.1")
@@ -166,6 +242,18 @@ def test_while_one_judges_others_find_nothing(database: Database, conn: Connecti
         assert judged(conn) == []
         first.commit()
     assert judged(conn) == []
+
+
+def test_what_was_judged_and_rolled_back_is_found_again(
+    database: Database, conn: Connection
+) -> None:
+    account_id = account(conn, deposit="50")
+    fill(conn, account_id, "EUR/USD", "buy", "1000", "1.1")
+    with database.connect("tidemark_watch") as first:
+        first.autocommit = False
+        assert judged(first) == [(account_id, "ok", "margin_call")]
+        first.rollback()
+    assert judged(conn) == [(account_id, "ok", "margin_call")]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -203,10 +291,16 @@ def test_margins_equal_the_independent_calculation(conn: Connection, seed: int) 
         now, expected = state(conn, account_id), oracle.figures(account_id)
         for name in expected.__dataclass_fields__:
             assert now[name] == getattr(expected, name), name
-        assert at_once[account_id]["margin_used"] == expected.margin_used
+        together = at_once[account_id]
+        assert together["margin_used"] == expected.margin_used
+        assert now["balance"] + together["mid_unrealized_pnl"] == expected.margin_equity
     changes = every(conn, "select * from api.judge_margins()")
     states = {each: oracle.figures(each).margin_state for each in accounts}
     assert {row["account_id"]: row["margin_state"] for row in changes} == {
         each: margin_state for each, margin_state in states.items() if margin_state != "ok"
     }
+    for row in changes:
+        now = state(conn, row["account_id"])
+        for name in ("margin_equity", "margin_used", "margin_state"):
+            assert row[name] == now[name], name
     assert_sound(conn)

@@ -150,6 +150,47 @@ def test_position_and_balance_are_those_of_an_account_without_the_fill(
     assert_sound(conn)
 
 
+@pytest.mark.parametrize("number", range(5))
+def test_the_other_fills_keep_the_rates_that_they_were_booked_at(
+    conn: Connection, number: int
+) -> None:
+    """Prices move between the fills: booked now, the twin's fills would realize another amount."""
+    corrected, twin = (account(conn, "JPY", markup="0.01", scale=0) for _ in range(2))
+    ids = []
+    for place, (side, quantity, rate) in enumerate(
+        [("buy", "900", "140"), ("buy", "300", "150"), ("sell", "700", "155.555"),
+         ("sell", "800", "161"), ("buy", "100", "170")]
+    ):  # fmt: skip
+        tick(conn, "USD/JPY", place + 1, rate, rate)
+        trade = (EUR, side, quantity, f"1.{place}", "auto")
+        ids += book(conn, corrected, [trade])
+        if place != number:
+            book(conn, twin, [trade])
+
+    reverse_fill(conn, ids[number])
+    ours, theirs = state(conn, corrected), state(conn, twin)
+    assert [ours[name] for name in FIGURES] == [theirs[name] for name in FIGURES]
+    assert held(conn, corrected) == held(conn, twin)
+    assert held(conn, corrected)[0]["price_pnl"] is not None
+    assert_sound(conn)
+
+
+def test_without_the_fill_that_had_no_rate_the_price_pnl_becomes_known(conn: Connection) -> None:
+    instrument(conn, "USD/CHF")
+    account_id = account(conn, "CHF")
+    unrated = fill(conn, account_id, EUR, "buy", "100", "1")
+    tick(conn, "USD/CHF", 1, "0.9", "0.9")
+    fill(conn, account_id, EUR, "buy", "100", "1")
+    (position,) = positions(conn, account_id)
+    assert (position["unrealized_pnl"], position["price_pnl"]) == (D("18.00"), None)
+
+    reverse_fill(conn, unrated["fill_id"])
+    tick(conn, "USD/CHF", 2, "0.8", "0.8")
+    (position,) = positions(conn, account_id)
+    assert (position["price_pnl"], position["conversion_pnl"]) == (D("9.00"), D("-1.00"))
+    assert_sound(conn)
+
+
 def test_every_fill_can_be_taken_back_one_by_one(conn: Connection) -> None:
     account_id = account(conn, "JPY", scale=0, markup="0.005")
     sides = ["buy", "sell", "sell", "buy", "buy"]
@@ -253,6 +294,43 @@ def test_an_impossible_time_is_refused(conn: Connection, function: str, event_at
         return one(conn, f"select * from {function}(1, {event_at})")
 
     assert refused(conn, account_id, reverse) == "TM113"
+
+
+@pytest.mark.parametrize("action", [reverse_fill, reverse_entry])
+def test_a_transaction_with_an_old_snapshot_is_refused(
+    conn: Connection, action: Callable[..., Row]
+) -> None:
+    account_id = account(conn)
+    fill(conn, account_id, EUR, "buy", "10", "1")
+
+    def reverse(conn: Connection) -> Row:
+        with conn.transaction():
+            conn.execute("set transaction isolation level repeatable read")
+            return action(conn, 1)
+
+    assert refused(conn, account_id, reverse) == "TM141"
+
+
+def test_the_external_id_of_a_reversal_names_no_trade(conn: Connection) -> None:
+    account_id = account(conn)
+    booked = fill(conn, account_id, EUR, "buy", "10", "1")
+    reverse_fill(conn, booked["fill_id"], "taken")
+
+    def trade(conn: Connection) -> Row:
+        return fill(conn, account_id, EUR, "sell", "10", "1", external_id="taken")
+
+    assert refused(conn, account_id, trade) == "TM111"
+
+
+def test_the_external_id_of_a_reversal_names_no_other_entry(conn: Connection) -> None:
+    account_id = account(conn)
+    booked = entry(conn, account_id, "credit", "5")
+    reverse_entry(conn, booked["entry_id"], "taken")
+
+    def take_credit(conn: Connection) -> Row:
+        return entry(conn, account_id, "credit", "-5", external_id="taken")
+
+    assert refused(conn, account_id, take_credit) == "TM111"
 
 
 def test_an_open_of_a_hedging_account_stays_while_a_later_fill_has_closed_it(

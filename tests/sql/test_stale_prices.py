@@ -71,6 +71,75 @@ def test_an_old_conversion_price_flags_what_it_converts(conn: Connection) -> Non
     assert (total["is_stale"], total["is_priced"]) == (True, True)
 
 
+def test_one_old_price_among_fresh_ones_flags_its_position_and_the_account(
+    conn: Connection,
+) -> None:
+    account_id = account(conn)
+    for symbol, age in [("EUR/USD", "0 s"), ("GBP/USD", "5 min")]:
+        instrument(conn, symbol)
+        price(conn, symbol, age)
+        fill(conn, account_id, symbol, "buy", "100", "1.1")
+    flags = {row["symbol"]: row["is_stale"] for row in positions(conn, account_id)}
+    assert flags == {"EUR/USD": False, "GBP/USD": True}
+    now = state(conn, account_id)
+    assert (now["is_stale"], now["equity"]) == (True, D("10020.00"))
+    assert now["price_age"] >= timedelta(minutes=5)
+    fill(conn, account_id, "GBP/USD", "sell", "100", "1.2")
+    assert state(conn, account_id)["is_stale"] is False
+
+
+def test_a_price_goes_stale_once_it_is_older_than_its_instrument_allows(conn: Connection) -> None:
+    set_stale_after(conn, "EUR/USD", "10 min")
+    account_id = account(conn)
+    fill(conn, account_id, "EUR/USD", "buy", "100", "1.1")
+    price(conn, "EUR/USD", "10 min")
+    assert state(conn, account_id)["is_stale"] is True
+    price(conn, "EUR/USD", "9 min")
+    assert state(conn, account_id)["is_stale"] is False
+
+
+def test_an_old_price_keeps_every_figure(conn: Connection) -> None:
+    instrument(conn, "EUR/USD")
+    account_id = account(conn)
+    fill(conn, account_id, "EUR/USD", "buy", "100", "1.1")
+    price(conn, "EUR/USD", "1 day")
+    now = state(conn, account_id)
+    figures = ("unrealized_pnl", "equity", "margin_equity", "margin_used", "margin_available")
+    assert [str(now[name]) for name in figures] == [
+        "10.00", "10010.00", "10010.00", "6.00", "10004.00",
+    ]  # fmt: skip
+    assert now["margin_state"] == "ok"
+
+
+def test_what_has_no_price_is_unknown_and_not_stale(conn: Connection) -> None:
+    instrument(conn, "EUR/USD")
+    account_id = account(conn)
+    fill(conn, account_id, "EUR/USD", "buy", "100", "1.1")
+    for row in (state(conn, account_id), *positions(conn, account_id)):
+        assert (row["is_priced"], row["is_stale"], row["price_age"]) == (False, False, None)
+
+
+def test_a_total_is_as_stale_as_what_it_sums_and_converts(conn: Connection) -> None:
+    for symbol in ("EUR/USD", "USD/CHF"):
+        instrument(conn, symbol)
+    holder = account(conn, "USD")
+    fill(conn, holder, "EUR/USD", "buy", "100", "1.1")
+
+    def is_stale(currency: str) -> bool:
+        total = one(conn, "select * from api.portfolio_totals(%s, %s)", [[holder], currency])
+        assert None not in (total["equity"], total["margin_used"])
+        stale: bool = total["is_stale"]
+        return stale
+
+    price(conn, "EUR/USD", "2 h")
+    price(conn, "USD/CHF", "2 h")
+    assert (is_stale("USD"), is_stale("CHF")) == (True, True)
+    price(conn, "USD/CHF", "0 s")
+    assert (is_stale("USD"), is_stale("CHF")) == (True, True)
+    price(conn, "EUR/USD", "0 s")
+    assert (is_stale("USD"), is_stale("CHF")) == (False, False)
+
+
 def test_every_instrument_has_its_own_age(conn: Connection) -> None:
     assert set_stale_after(conn, "EUR/USD", None) == timedelta(minutes=1)
     account_id = account(conn)
@@ -78,6 +147,8 @@ def test_every_instrument_has_its_own_age(conn: Connection) -> None:
     fill(conn, account_id, "EUR/USD", "buy", "100", "1.1")
     assert set_stale_after(conn, "EUR/USD", "1 day") == timedelta(days=1)
     assert state(conn, account_id)["is_stale"] is False
+    assert set_stale_after(conn, "EUR/USD", None) == timedelta(days=1)
+    assert set_stale_after(conn, "GBP/USD", "5 s") == timedelta(seconds=5)
     assert set_stale_after(conn, "EUR/USD", None) == timedelta(days=1)
 
 

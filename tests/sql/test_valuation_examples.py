@@ -11,6 +11,7 @@ from glue.paths import CHECKOUT
 from tests.factories import Connection
 
 FENCE = re.compile(r"^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PSQL_COMMAND = re.compile(r"^\\.*\n", re.MULTILINE)
 STATEMENT = re.compile(r"(.+?;)[ ]*(?:-- ([^\n]*))?\n", re.DOTALL)
 
 
@@ -26,7 +27,8 @@ def blocks(file: str) -> dict[str, list[Example]]:
     found: dict[str, list[Example]] = {}
     for section in re.split(r"^## ", Path(CHECKOUT, file).read_text(), flags=re.MULTILINE)[1:]:
         heading = section.partition("\n")[0]
-        for number, body in enumerate(FENCE.findall(section), start=1):
+        for number, fenced in enumerate(FENCE.findall(section), start=1):
+            body = PSQL_COMMAND.sub("", fenced)
             assert not STATEMENT.sub("", body).strip(), f"{heading}: not a statement on a line"
             found[f"{heading}, {number}"] = [
                 Example(statement.strip(), answer or None)
@@ -82,7 +84,6 @@ def test_the_readme_answers_what_the_database_does(conn: Connection) -> None:
         plain = [
             Example(statement, answer if re.match(r"-?[\d.]+", answer or "") else None)
             for statement, answer in examples
-            if not statement.startswith("\\")
         ]
         compared += answers(conn, plain)
     assert ("100000.00, -5.50, 99994.50, 2309.35",) * 2 in compared

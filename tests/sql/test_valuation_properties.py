@@ -1,8 +1,9 @@
 """Any sequence of bookings and ticks gives the figures of the independent calculation.
 
-Examples run on one database: each in a transaction of its own, which is rolled back at its end.
-They are the same in every run; with TIDEMARK_TEST_EXAMPLES=1000 and --timeout=0 as many new ones are
-tried instead.
+Examples run on one database: each in a transaction of its own, which is rolled back at its end, and
+begins with ticks, as one with both ticks and bookings must.
+They are the same in every run; with TIDEMARK_TEST_EXAMPLES=1000 and --timeout=0 as many new ones
+are tried instead.
 """
 
 import os

@@ -40,7 +40,7 @@ comment on column api.positions.priced_at is
     'Event time of the oldest quote that values or converts it.';
 comment on column api.positions.price_pnl is
     'Unrealized P&L at the conversion rate that the position was opened at, in account currency; '
-    'null where that rate is unknown.';
+    'null where that rate is unknown, or where rounding has left a tiny position without cost.';
 comment on column api.positions.conversion_pnl is
     'What the conversion rate has since added to it: unrealized_pnl − price_pnl.';
 comment on column api.positions.is_stale is

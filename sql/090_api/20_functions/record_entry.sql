@@ -50,7 +50,8 @@ begin
     from api.entries
     where account_id = p_account_id and external_id = p_external_id;
     if found then
-        if (v_entry.kind, v_entry.amount) is distinct from (p_kind, p_amount) then
+        if v_entry.reverses_entry_id is not null
+            or (v_entry.kind, v_entry.amount) is distinct from (p_kind, p_amount) then
             raise exception 'external id already names another entry'
                 using errcode = 'TM111',
                       detail = format(

@@ -48,7 +48,9 @@ begin
     from api.fills
     where account_id = p_account_id and external_id = p_external_id;
     if found then
-        if (v_booked.symbol, v_booked.side, v_booked.quantity, v_booked.price, v_booked.commission)
+        if v_booked.reverses_fill_id is not null
+            or (v_booked.symbol, v_booked.side, v_booked.quantity, v_booked.price,
+                v_booked.commission)
             is distinct from (p_symbol, p_side, p_quantity, p_price, p_commission) then
             raise exception 'external id already names another fill'
                 using errcode = 'TM111',
