@@ -224,12 +224,13 @@ def test_new_terms_change_what_is_judged(conn: Connection) -> None:
     assert judged(conn) == [(account_id, "close_out", "ok")]
 
 
-def test_a_closed_account_is_not_judged(conn: Connection) -> None:
+def test_an_account_that_is_closed_comes_out_of_its_margin_call(conn: Connection) -> None:
     account_id = account(conn, deposit="50")
     fill(conn, account_id, "EUR/USD", "buy", "1000", "1.1")
     assert judged(conn) == [(account_id, "ok", "margin_call")]
     fill(conn, account_id, "EUR/USD", "sell", "1000", "1.1")
     conn.execute("select api.close_account(%s)", [account_id])
+    assert judged(conn) == [(account_id, "margin_call", "ok")]
     assert judged(conn) == []
 
 

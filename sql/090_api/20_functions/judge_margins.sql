@@ -1,5 +1,6 @@
--- Judges every open account's margin and records what has changed since the last time. An account
--- with an unknown price stays as it was judged last. tidemark watch calls this once a second.
+-- Judges every account's margin and records what has changed since the last time. An account with
+-- an unknown price stays as it was judged last; a closed one comes out of its margin call.
+-- tidemark watch calls this once a second.
 -- Locks: one advisory lock; whoever comes while another judges finds nothing changed.
 create or replace function api.judge_margins() returns setof api.margin_changes
 language plpgsql
@@ -24,7 +25,7 @@ begin
         cross join lateral (
             select a.balance + a.credit + coalesce(m.mid_unrealized_pnl, 0) as margin_equity
         ) f
-        where s.unpriced_positions = 0 and a.closed_at is null
+        where s.unpriced_positions = 0
     ),
     last as (
         select distinct on (c.account_id) c.account_id, c.margin_state
@@ -45,7 +46,7 @@ end
 $$;
 
 comment on function api.judge_margins is
-    'Judges the margin of all open accounts and returns those whose margin_state has changed '
+    'Judges the margin of all accounts and returns those whose margin_state has changed '
     'since it was judged last, as they then stand in api.margin_changes.';
 
 grant execute on function api.judge_margins to tidemark_watch;

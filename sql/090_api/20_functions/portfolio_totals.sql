@@ -37,7 +37,7 @@ begin
                   detail = format('currency: %s, money scale: %s', p_currency, p_money_scale),
                   hint = 'Pass a code such as USD, and 0 to 8 decimals.';
     end if;
-    select string_agg(wanted.account_id::text, ', ') into v_unknown
+    select string_agg(coalesce(wanted.account_id::text, 'null'), ', ') into v_unknown
     from unnest(v_account_ids) wanted (account_id)
     left join api.accounts a on a.account_id = wanted.account_id
     where a.account_id is null;
