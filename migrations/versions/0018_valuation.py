@@ -67,6 +67,11 @@ alter table ledger.entries
 alter table equity.account_states set (fillfactor = 25);
 alter table market.quotes set (fillfactor = 25);
 alter table market.conversion_rates set (fillfactor = 25);
+-- and none for seconds: a chunk of ticks is not analyzed while it grows, since the snapshot of that
+-- would keep every version that ticks have left behind; ticks are read by their index
+alter table market.ticks set (
+    autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 2000000000
+);
 
 alter table equity.account_states
     add column money_scale int not null default 2;
