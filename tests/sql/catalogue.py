@@ -51,8 +51,11 @@ lines (part, name, line) as (
            f.name, pg_get_function_result(f.oid),
            case p.provolatile when 'i' then 'immutable' when 's' then 'stable' else 'volatile' end,
            case when p.prosecdef then ', security definer' else '' end,
-           md5(pg_get_functiondef(f.oid)))
+           case when p.prokind = 'a'
+                then format('%%s, %%s of %%s', g.aggtransfn, g.aggfinalfn, g.aggtranstype::regtype)
+                else md5(pg_get_functiondef(f.oid)) end)
     from functions f join pg_proc p using (oid)
+    left join pg_aggregate g on g.aggfnoid = p.oid
     union all
     select 8, r.name,
            'comment on ' || r.name || coalesce('.' || a.attname, '') || ': ' || d.description

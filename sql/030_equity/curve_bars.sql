@@ -1,0 +1,106 @@
+-- Bars as they are read: each with its equity and its growth index, and what many of them come to.
+
+create or replace view equity.curve_1s as
+select
+    b.account_id,
+    b.bucket_at,
+    b.open,
+    b.high,
+    b.low,
+    b.close,
+    b.open + b.net_flow as equity_open,
+    b.high + b.net_flow as equity_high,
+    b.low + b.net_flow as equity_low,
+    b.close + b.net_flow as equity_close,
+    b.balance,
+    b.net_flow as net_flow_open,
+    b.net_flow,
+    market.round_div(b.base_index * (b.open + b.net_flow), b.base_equity, 12) as index_open,
+    market.round_div(b.base_index * (b.high + b.net_flow), b.base_equity, 12) as index_high,
+    market.round_div(b.base_index * (b.low + b.net_flow), b.base_equity, 12) as index_low,
+    market.round_div(b.base_index * (b.close + b.net_flow), b.base_equity, 12) as index_close,
+    b.fall,
+    b.fall_pct,
+    b.is_priced,
+    b.base_index is not null as is_indexed,
+    b.is_thinned,
+    1::bigint as bar_count,
+    b.part
+from equity.curve_bars b;
+
+comment on view equity.curve_1s is
+    'Bars of a second, or of a part of one, with equity and growth index.';
+
+-- Follows bars in their order: {highest so far, deepest fall so far}.
+create or replace function equity.follow_fall(
+    p_state numeric[], p_high numeric, p_low numeric, p_fall numeric
+) returns numeric[]
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array[
+        greatest(p_state[1], p_high), greatest(p_state[2], p_fall, p_state[1] - p_low)
+    ];
+end
+$$;
+
+comment on function equity.follow_fall is 'The state of deepest_fall after one more bar.';
+
+create or replace function equity.follow_fall_pct(
+    p_state numeric[], p_high numeric, p_low numeric, p_fall numeric
+) returns numeric[]
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array[
+        greatest(p_state[1], p_high),
+        greatest(p_state[2], p_fall, market.round_div(p_state[1] - p_low, p_state[1], 12))
+    ];
+end
+$$;
+
+comment on function equity.follow_fall_pct is 'The state of deepest_fall_pct after one more bar.';
+
+create or replace function equity.fall_of(p_state numeric[]) returns numeric
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return p_state[2];
+end
+$$;
+
+comment on function equity.fall_of is 'The deepest fall of a state of deepest_fall.';
+
+create or replace aggregate equity.deepest_fall(numeric, numeric, numeric) (
+    sfunc = equity.follow_fall, stype = numeric[], finalfunc = equity.fall_of, parallel = safe
+);
+
+comment on aggregate equity.deepest_fall(numeric, numeric, numeric) is
+    'Deepest fall in money over bars (high, low, fall of each), which must come in their order.';
+
+create or replace aggregate equity.deepest_fall_pct(numeric, numeric, numeric) (
+    sfunc = equity.follow_fall_pct, stype = numeric[], finalfunc = equity.fall_of, parallel = safe
+);
+
+comment on aggregate equity.deepest_fall_pct(numeric, numeric, numeric) is
+    'Deepest fall as a fraction over bars (index_high, index_low, fall_pct of each), which must '
+    'come in their order.';
+
+comment on table equity.curve_bars is
+    'One bar for each account and each second of event time in which it moved, or part of one, '
+    'ended by a cash flow. open, high, low and close are performance: equity less net flows.';
+comment on column equity.curve_bars.net_flow is
+    'Deposits, withdrawals and credits to date; equity is performance + net_flow.';
+comment on column equity.curve_bars.base_index is
+    'Growth index at the last flow; it is base_index × equity ÷ base_equity since then.';
+comment on column equity.curve_bars.base_equity is 'Equity just after the last flow.';
+comment on column equity.curve_bars.fall is 'Deepest fall inside the bar, its open included.';
+comment on column equity.curve_bars.fall_pct is
+    'Deepest fall inside the bar as a fraction of the equity that it fell from.';
+comment on column equity.curve_bars.is_priced is 'Whether equity was known throughout the bar.';
+comment on column equity.curve_bars.is_thinned is
+    'Whether an instrument that the account holds or is converted through had more ticks in the '
+    'second than are taken.';
