@@ -114,6 +114,17 @@ create table equity.curve_marks (
     constraint reason_is_known check (reason in ('late tick', 'late fill', 'late entry'))
 );
 
+alter table ledger.accounts add column net_flow numeric not null default 0;
+update ledger.accounts a
+set net_flow = e.net_flow
+from (
+    select account_id, sum(amount) as net_flow
+    from ledger.entries
+    where kind in ('deposit', 'withdrawal', 'credit')
+    group by account_id
+) e
+where e.account_id = a.account_id;
+
 create index fills_event_idx on ledger.fills (event_at);
 create index entries_event_idx on ledger.entries (event_at);
 """
