@@ -407,12 +407,12 @@ class State:
 class Base(NamedTuple):
     """Growth index and equity just after a flow."""
 
-    index: Decimal
+    growth: Decimal
     equity: Decimal
 
     def index_at(self, equity: Decimal) -> Decimal:
         """The growth index where equity is this, at 12 decimals."""
-        return quotient(Fraction(self.index) * Fraction(equity) / Fraction(self.equity), 12)
+        return quotient(Fraction(self.growth) * Fraction(equity) / Fraction(self.equity), 12)
 
 
 class OpenBar:
