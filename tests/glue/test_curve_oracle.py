@@ -3,8 +3,19 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.curve_oracle import Account, Bar, Entry, Fill, Instrument, Source, Tick, bars
-from tests.factories import D
+from tests.curve_oracle import (
+    Account,
+    Bar,
+    Entry,
+    Fill,
+    Instrument,
+    Source,
+    Tick,
+    bars,
+    read,
+    stored_bars,
+)
+from tests.factories import Connection, D, account, entry, fill, instrument, state, ticks
 
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 EURUSD, USDJPY, EURJPY = 1, 2, 3
@@ -411,3 +422,30 @@ def test_bars_end_where_they_are_closed_to_and_begin_where_they_are_wanted() -> 
     everything = books.bars()
     assert bars(books.source, at(4)) == everything[:-1]
     assert bars(books.source, at(4), since=at(2)) == everything[1:-1]
+
+
+def test_what_a_database_has_booked_ends_at_its_account_states(conn: Connection) -> None:
+    for symbol in ("XAU/USD", "EUR/USD", "EUR/GBP"):
+        instrument(conn, symbol, contract_size="100")
+    for number in range(40):
+        move = D("0.0007") * (number * 7 % 11)
+        ticks(
+            conn,
+            ("EUR/USD", number / 3, str(D("1.1") + move), str(D("1.1002") + move)),
+            ("EUR/GBP", number / 5, str(D("0.85") - move), str(D("0.8501") - move)),
+            ("XAU/USD", number / 7, str(1300 + 1000 * move), str(1301 + 1000 * move)),
+        )
+    ids = [account(conn, "USD", markup="0.01"), account(conn, "GBP", mode="hedging")]
+    fill(conn, ids[0], "XAU/USD", "buy", "3", "1303.17", commission="2")
+    fill(conn, ids[0], "XAU/USD", "sell", "1", "1305.93")
+    fill(conn, ids[0], "EUR/GBP", "sell", "70", "0.8533")
+    fill(conn, ids[1], "EUR/USD", "buy", "90", "1.1013", "open")
+    fill(conn, ids[1], "EUR/USD", "sell", "40", "1.1029", "open")
+    entry(conn, ids[1], "credit", "17")
+    entry(conn, ids[1], "withdrawal", "-170")
+    last = {bar.account_id: bar for bar in bars(read(conn))}
+    for account_id in ids:
+        bar, now = last[account_id], state(conn, account_id)
+        assert bar.close + bar.net_flow == now["equity"]
+        assert bar.balance == now["balance"]
+    assert stored_bars(conn) == []
