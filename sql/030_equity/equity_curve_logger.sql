@@ -461,7 +461,8 @@ comment on function equity.log_bars is
     'Closes the bars of a stretch of time and returns how many there are.';
 
 -- Up to where seconds may be closed now: by the clock, less what ticks take to arrive; by the
--- newest tick, when it arrived so long after its event time that others are on their way.
+-- newest tick, when it arrived so long after its event time that others are on their way. Before
+-- the first tick no second is closed: it may be one of long ago.
 create or replace function equity.closable_to() returns timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -476,7 +477,6 @@ begin
     order by event_at desc
     limit 1;
     return date_trunc('second', case
-        when v_newest.event_at is null then v_now
         when v_newest.received_at - v_newest.event_at < interval '1 minute'
             then v_now - greatest(v_newest.received_at - v_newest.event_at, interval '0')
         else v_newest.event_at
