@@ -177,7 +177,7 @@ class Stream:
 
 
 def streams(ticks: Iterable[Tick], max_instants: int | None) -> dict[int, Stream]:
-    """The ticks that count of each instrument: one for each instant, of a busy second six at most.
+    """The ticks that count of each instrument: one for each instant, of a busy second five at most.
 
     Without max_instants none is left out.
     """
@@ -196,8 +196,8 @@ def streams(ticks: Iterable[Tick], max_instants: int | None) -> dict[int, Stream
 
 
 def representatives(instants: list[Tick]) -> list[Tick]:
-    """First, last, and the earliest with the lowest and highest bid and ask."""
-    chosen = {instants[0], instants[-1]}
+    """The last, and the earliest with the lowest and highest bid and ask."""
+    chosen = {instants[-1]}
     for price in (attrgetter("bid"), attrgetter("ask")):
         chosen.add(min(instants, key=price))  # both give the first of equal ones
         chosen.add(max(instants, key=price))

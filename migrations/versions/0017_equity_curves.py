@@ -34,7 +34,7 @@ create table equity.curve_settings (
     grace interval not null default '2 seconds',
     constraint curve_settings_pkey primary key (is_only),
     constraint there_is_one_row check (is_only),
-    constraint representatives_fit check (max_instants >= 6),
+    constraint representatives_fit check (max_instants >= 5),
     constraint grace_is_short check (grace between interval '0' and interval '1 hour')
 );
 insert into equity.curve_settings default values;

@@ -28,20 +28,20 @@ begin
         ) t
     ),
     seconds as (
-        select instrument_id, second, min(at) as first_at, max(at) as last_at,
+        select instrument_id, second, max(at) as last_at,
                min(bid) as low_bid, max(bid) as high_bid, min(ask) as low_ask, max(ask) as high_ask
         from happened
         group by instrument_id, second
         having count(*) > (select max_instants from settings)
     ),
     representatives as materialized (
-        select instrument_id, second, first_at, last_at,
+        select instrument_id, second, last_at,
                min(at) filter (where bid = low_bid) as low_bid_at,
                min(at) filter (where bid = high_bid) as high_bid_at,
                min(at) filter (where ask = low_ask) as low_ask_at,
                min(at) filter (where ask = high_ask) as high_ask_at
         from seconds join happened using (instrument_id, second)
-        group by instrument_id, second, first_at, last_at
+        group by instrument_id, second, last_at
     ),
     quotes as materialized (
         select q.instrument_id, q.at,
@@ -54,7 +54,7 @@ begin
             select h.instrument_id, h.at, h.bid, h.ask, r.second is not null
             from happened h left join representatives r using (instrument_id, second)
             where r.second is null or h.at in (
-                r.first_at, r.last_at, r.low_bid_at, r.high_bid_at, r.low_ask_at, r.high_ask_at
+                r.last_at, r.low_bid_at, r.high_bid_at, r.low_ask_at, r.high_ask_at
             )
         ) q
     ),
@@ -195,35 +195,35 @@ comment on aggregate equity.index_base(numeric[], boolean, numeric, numeric, num
     'Base of the growth index after bars in their order: the base before them, and of each bar '
     'whether it begins with a flow, equity before and after that, and its lowest equity.';
 
--- Closes the bars of one stretch of time, whole seconds, of these accounts (null: of all), whose
--- rows in equity.curves stand at its beginning, and moves those rows to its end.
--- The caller holds the curve's lock.
-create or replace function equity.log_bars(
-    p_from timestamptz, p_to timestamptz, p_account_ids bigint[], p_instrument_ids bigint[]
-) returns bigint
+-- The bars of these accounts, whatever has happened to them, and where they stand afterwards.
+-- Locks: equity.curves; the caller holds the curve's lock.
+create or replace function equity.bars_of_accounts(
+    p_from timestamptz,
+    p_to timestamptz,
+    p_paths equity.priced_instants[],
+    p_account_ids bigint[]
+) returns equity.curve_bars[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_custom_plan
 set jit = off
 as $$
 declare
-    v_bars bigint;
+    v_bars equity.curve_bars[];
 begin
     with accounts as materialized (
         select account_id, currency, money_scale
         from ledger.accounts
-        where p_account_ids is null or account_id = any (p_account_ids)
+        where account_id = any (p_account_ids)
     ),
     paths as materialized (
-        select * from equity.price_paths(
-            p_from, p_to, p_instrument_ids, array(select distinct currency from accounts)
-        )
+        select * from unnest(p_paths)
     ),
     later_fills as materialized (
         select account_id, instrument_id, position_side, event_at as at,
                sum(quantity_change) as quantity, sum(cost_change) as cost
         from ledger.fills
-        where event_at >= p_from and (p_account_ids is null or account_id = any (p_account_ids))
+        where event_at >= p_from and account_id = any (p_account_ids)
         group by account_id, instrument_id, position_side, event_at
     ),
     traded as materialized (
@@ -247,7 +247,7 @@ begin
         select account_id, instrument_id, quantity, cost,
                '-infinity'::timestamptz as since, 'infinity'::timestamptz as until
         from ledger.positions p
-        where (p_account_ids is null or account_id = any (p_account_ids))
+        where account_id = any (p_account_ids)
           and not exists (
               select from traded t
               where t.account_id = p.account_id and t.instrument_id = p.instrument_id
@@ -323,7 +323,7 @@ begin
                true, false
         from ledger.entries e
         where e.event_at >= p_from and e.event_at < p_to
-          and (p_account_ids is null or e.account_id = any (p_account_ids))
+          and e.account_id = any (p_account_ids)
     ),
     steps_taken as (
         select account_id, at, step, date_trunc('second', at) as second,
@@ -385,34 +385,260 @@ begin
                ) over (partition by s.account_id order by s.bucket_at, s.part) as base
         from shapes s join equity.curves c using (account_id)
     ),
-    bars as materialized (
-        select *, base[1] as base_index, base[2] as base_equity,
-               market.round_div(base[1] * (high + net_flow), base[2], 12) as index_high,
-               market.round_div(base[1] * (low + net_flow), base[2], 12) as index_low
-        from based
-        where is_move
+    ends as (
+        select distinct on (account_id)
+               account_id, performance, unpriced_positions, balance, net_flow
+        from states
+        order by account_id, at desc, step desc
     ),
-    stored as (
-        insert into equity.curve_bars (
+    moved as (
+        update equity.curves c
+        set performance = e.performance, unpriced_positions = e.unpriced_positions,
+            balance = e.balance, net_flow = e.net_flow
+        from ends e
+        where c.account_id = e.account_id
+    )
+    select array_agg(
+        row(
             account_id, bucket_at, part, open, high, low, close, balance, net_flow,
-            base_index, base_equity, fall, fall_pct, is_priced, is_thinned
-        )
-        select account_id, bucket_at, part, open, high, low, close, balance, net_flow,
-               base_index, base_equity, fall, case when base_index is not null then fall_pct end,
-               is_priced, has_thinned
-        from bars
-        order by bucket_at, account_id, part
-        returning account_id
+            base[1], base[2], fall, case when base[1] is not null then fall_pct end,
+            is_priced, has_thinned
+        )::equity.curve_bars
+    ) into v_bars
+    from based
+    where is_move;
+    return v_bars;
+end
+$$;
+
+comment on function equity.bars_of_accounts is
+    'The bars of accounts in a stretch of time, from their curves as they stand at its beginning.';
+
+create or replace view equity.curve_floats as
+select c.account_id,
+       ((c.performance + c.net_flow) * ('1e' || s.money_scale::text)::numeric)::float8 as equity
+from equity.curves c join equity.account_states s using (account_id);
+
+comment on view equity.curve_floats is
+    'Equity where the curve of each account stands, in minor units of its currency.';
+
+-- The bars of accounts to which nothing but ticks has happened: of most, most of the time. What a
+-- position is worth is computed in floats, as equity.value_all_accounts does, where they are
+-- certain to round as the exact value does; so are fractions. Prices come from arrays, in which a
+-- class of legs has its instants one after another.
+create or replace function equity.bars_by_ticks(
+    p_from timestamptz,
+    p_paths equity.priced_instants[],
+    p_except bigint[],
+    out bars equity.curve_bars[],
+    out left_out bigint[]
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+set jit = off
+set enable_hashagg = off
+set work_mem = '64MB'
+as $$
+declare
+    v_first int[];
+    v_last int[];
+    v_at int[];
+    v_seconds int[];
+    v_prices numeric[];
+    v_factors numeric[];
+    v_float_prices float8[];
+    v_float_factors float8[];
+    v_thinned boolean[];
+begin
+    with points as materialized (
+        select c.class_id, row_number() over (order by c.class_id, p.at)::int as place,
+               dense_rank() over (order by p.at)::int as instant,
+               extract(epoch from
+                   date_trunc('second', greatest(p.at, p_from)) - p_from
+               )::int as second,
+               p.price, p.rate * ('1e' || c.money_scale::text)::numeric as factor, p.is_thinned
+        from unnest(p_paths) p
+        join equity.leg_classes c using (instrument_id, is_long, currency)
     ),
-    extremes as (
+    bounds as (
+        select class_id, min(place) + 1 as first, max(place) as last
+        from points
+        group by class_id
+    )
+    select array_agg(p.instant order by place), array_agg(p.second order by place),
+           array_agg(p.price order by place), array_agg(p.factor order by place),
+           array_agg(p.price::float8 order by place), array_agg(p.factor::float8 order by place),
+           array_agg(p.is_thinned order by place),
+           (select array_agg(b.first order by b.class_id) from bounds b),
+           (select array_agg(b.last order by b.class_id) from bounds b)
+    into v_at, v_seconds, v_prices, v_factors, v_float_prices, v_float_factors, v_thinned,
+         v_first, v_last
+    from points p;
+
+    with moves as (
+        select account_id, equity, v_at[place] as instant, v_seconds[place] as second,
+               v_thinned[place] as is_thinned,
+               case when abs(value - round(value)) < 0.498 then round(value)
+                    else round((units * v_prices[place] - cost) * v_factors[place])::float8 end
+               - case when abs(before - round(before)) < 0.498 then round(before) else round(
+                   (units * v_prices[place - 1] - cost) * v_factors[place - 1]
+               )::float8 end as change
+        from (
+            select *,
+                   (units_float * v_float_prices[place] - cost_float)
+                       * v_float_factors[place] as value,
+                   (units_float * v_float_prices[place - 1] - cost_float)
+                       * v_float_factors[place - 1] as before
+            from (
+                select l.account_id, l.units, l.cost, l.units_float, l.cost_float,
+                       c.equity, generate_series(v_first[l.class_id], v_last[l.class_id]) as place
+                from equity.legs l
+                join equity.curve_floats c using (account_id)
+                where l.account_id <> all (p_except)
+                order by l.account_id
+            ) steps
+            offset 0  -- each value once
+        ) valued
+    ),
+    states as (
+        select account_id, equity, instant, second, is_thinned, change,
+               sum(change) over (partition by account_id order by second, instant) as gain
+        from moves
+    ),
+    tops as (
+        select *, max(gain) over (partition by account_id, second order by instant) as top
+        from states
+    ),
+    shapes as (
+        select account_id, second, min(equity) as equity, min(gain) as low, max(gain) as high,
+               sum(change) as change, max(top - gain) as fall,
+               max((top - gain) / nullif(equity + top, 0)) as fall_pct,
+               bool_or(is_thinned) as is_thinned
+        from tops
+        group by account_id, second
+    ),
+    placed as (
+        select *, sum(change) over (partition by account_id order by second) as close,
+               sum(change) over (partition by account_id order by second) - change as open
+        from shapes
+    ),
+    bounded as (
+        select account_id, second, close, open, equity, is_thinned,
+               least(low, open) as low, greatest(high, open) as high,
+               greatest(fall, open - low) as fall,
+               greatest(fall_pct, (open - low) / nullif(equity + open, 0)) * 1e12 as fall_pct,
+               min(least(low, open)) over (partition by account_id order by second) + equity
+                   as low_equity
+        from placed
+    ),
+    unclear as (
+        select distinct account_id
+        from bounded
+        where abs(fall_pct - floor(fall_pct) - 0.5) <= 1e-15 * fall_pct and low_equity > 0
+    )
+    select array_agg(
+               row(
+                   b.account_id, p_from + b.second * interval '1 second', 0,
+                   c.performance + b.open::bigint * m.minor_unit,
+                   c.performance + b.high::bigint * m.minor_unit,
+                   c.performance + b.low::bigint * m.minor_unit,
+                   c.performance + b.close::bigint * m.minor_unit,
+                   c.balance, c.net_flow,
+                   case when b.low_equity > 0 then c.base_index end,
+                   case when b.low_equity > 0 then c.base_equity end,
+                   b.fall::bigint * m.minor_unit,
+                   case when b.low_equity > 0 and c.base_index is not null
+                       then round(b.fall_pct)::bigint * 0.000000000001 end,
+                   true, b.is_thinned
+               )::equity.curve_bars
+           ) filter (where u.account_id is null and b.high <> b.low),
+           array_agg(distinct u.account_id) filter (where u.account_id is not null)
+    into bars, left_out
+    from bounded b
+    join equity.curves c using (account_id)
+    join equity.account_states s using (account_id)
+    cross join lateral (select ('1e-' || s.money_scale::text)::numeric as minor_unit) m
+    left join unclear u using (account_id);
+end
+$$;
+
+comment on function equity.bars_by_ticks is
+    'The bars of all accounts but some, to which nothing but ticks has happened since p_from, and '
+    'the accounts that it has left out since floats do not tell what they round to.';
+
+-- Accounts of which more than ticks must be known to close their bars: with bookings from then on,
+-- a position without a price, or amounts that floats do not hold.
+create or replace function equity.accounts_with_more_than_ticks(
+    p_from timestamptz, p_paths equity.priced_instants[]
+) returns bigint[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(
+        select account_id from ledger.fills where event_at >= p_from
+        union
+        select account_id from ledger.entries where event_at >= p_from
+        union
+        select c.account_id
+        from equity.curves c
+        where c.unpriced_positions > 0 or abs(c.performance) + abs(c.net_flow) >= 1e6
+            and abs(c.performance) + abs(c.net_flow) >= 1e15 * (
+                select ('1e-' || s.money_scale::text)::numeric
+                from equity.account_states s
+                where s.account_id = c.account_id
+            )
+        union
+        select account_id from equity.legs where class_id is null
+        union
+        select l.account_id
+        from equity.leg_classes c
+        join equity.legs l using (class_id)
+        where c.class_id in (
+            select k.class_id
+            from equity.leg_classes k
+            left join unnest(p_paths) p using (instrument_id, is_long, currency)
+            group by k.class_id
+            having bool_or(
+                p.price is null or p.rate is null or 1e-15
+                    * ('1e' || k.money_scale::text)::float8 * p.rate::float8 * (
+                        10::float8 ^ k.units_magnitude * p.price::float8
+                        + 10::float8 ^ k.cost_magnitude
+                    ) > 0.002
+            )
+        )
+    );
+end
+$$;
+
+comment on function equity.accounts_with_more_than_ticks is
+    'The accounts whose bars from p_from on bars_of_accounts computes.';
+
+-- Stores bars, of which an account''s follow its curve, and moves its extremes and index on.
+-- Locks: equity.curves.
+create or replace function equity.store_bars(p_bars equity.curve_bars[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into equity.curve_bars
+    select * from unnest(p_bars) b order by b.bucket_at, b.account_id, b.part;
+
+    with bars as (
+        select *,
+               market.round_div(base_index * (high + net_flow), base_equity, 12) as index_high,
+               market.round_div(base_index * (low + net_flow), base_equity, 12) as index_low
+        from unnest(p_bars)
+    ),
+    followed as (
         select b.*,
                greatest(c.high_water_mark, max(b.high) over before) as top,
-               greatest(c.index_high, max(b.index_high) over before) as index_top
+               greatest(c.index_high, max(b.index_high) over before) as index_top,
+               lead(b.bucket_at) over curve is null as is_last
         from bars b join equity.curves c using (account_id)
-        window before as (
-            partition by b.account_id order by b.bucket_at, b.part
-            rows between unbounded preceding and 1 preceding
-        )
+        window curve as (partition by b.account_id order by b.bucket_at, b.part),
+            before as (curve rows between unbounded preceding and 1 preceding)
     ),
     reached as (
         select account_id,
@@ -424,36 +650,65 @@ begin
                max(greatest(
                    fall_pct, market.round_div(index_top - index_low, index_top, 12)
                )) as max_drawdown_pct,
-               (array_agg(base_index order by bucket_at desc, part desc))[1] as base_index,
-               (array_agg(base_equity order by bucket_at desc, part desc))[1] as base_equity
-        from extremes
+               max(close) filter (where is_last) as close,
+               max(base_index) filter (where is_last) as base_index,
+               max(base_equity) filter (where is_last) as base_equity
+        from followed
         group by account_id
-    ),
-    ends as (
-        select distinct on (account_id)
-               account_id, performance, unpriced_positions, balance, net_flow
-        from states
-        order by account_id, at desc, step desc
-    ),
-    moved as (
-        update equity.curves c
-        set performance = e.performance, unpriced_positions = e.unpriced_positions,
-            balance = e.balance, net_flow = e.net_flow,
-            base_index = case when r.account_id is null then c.base_index else r.base_index end,
-            base_equity = case when r.account_id is null then c.base_equity else r.base_equity end,
-            high_water_mark = greatest(c.high_water_mark, r.high),
-            high_water_at = case when r.high > c.high_water_mark or c.high_water_at is null
-                then coalesce(r.high_at, c.high_water_at) else c.high_water_at end,
-            max_drawdown = greatest(c.max_drawdown, r.max_drawdown),
-            index_high = case when c.index_high is not null and r.is_indexed is not false
-                then greatest(c.index_high, r.index_high) end,
-            max_drawdown_pct = case when c.index_high is not null and r.is_indexed is not false
-                then greatest(c.max_drawdown_pct, r.max_drawdown_pct) end
-        from ends e left join reached r using (account_id)
-        where c.account_id = e.account_id
     )
-    select count(*) from stored into v_bars;
-    return v_bars;
+    update equity.curves c
+    set performance = coalesce(r.close, c.performance),
+        base_index = r.base_index, base_equity = r.base_equity,
+        high_water_mark = greatest(c.high_water_mark, r.high),
+        high_water_at = case when r.high > c.high_water_mark or c.high_water_at is null
+            then coalesce(r.high_at, c.high_water_at) else c.high_water_at end,
+        max_drawdown = greatest(c.max_drawdown, r.max_drawdown),
+        index_high = case when c.index_high is not null and r.is_indexed
+            then greatest(c.index_high, r.index_high) end,
+        max_drawdown_pct = case when c.index_high is not null and r.is_indexed
+            then greatest(c.max_drawdown_pct, r.max_drawdown_pct) end
+    from reached r
+    where c.account_id = r.account_id;
+end
+$$;
+
+comment on function equity.store_bars is
+    'Stores bars and moves the curves of their accounts on to them.';
+
+-- Closes the bars of a stretch of time, whole seconds, of these accounts (null: of all), whose rows
+-- in equity.curves stand at its beginning, and moves those to its end.
+-- The caller holds the curve's lock.
+create or replace function equity.log_bars(
+    p_from timestamptz, p_to timestamptz, p_account_ids bigint[], p_instrument_ids bigint[]
+) returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_paths equity.priced_instants[];
+    v_account_ids bigint[] := p_account_ids;
+    v_bars equity.curve_bars[];
+    v_left_out bigint[];
+begin
+    v_paths := array(
+        select p
+        from equity.price_paths(p_from, p_to, p_instrument_ids, array(
+            select distinct currency
+            from ledger.accounts
+            where p_account_ids is null or account_id = any (p_account_ids)
+        )) p
+    );
+    if p_account_ids is null then
+        v_account_ids := equity.accounts_with_more_than_ticks(p_from, v_paths);
+        select b.bars, b.left_out into v_bars, v_left_out
+        from equity.bars_by_ticks(p_from, v_paths, v_account_ids) b;
+        v_account_ids := v_account_ids || v_left_out;
+    end if;
+    if cardinality(v_account_ids) > 0 then
+        v_bars := v_bars || equity.bars_of_accounts(p_from, p_to, v_paths, v_account_ids);
+    end if;
+    perform equity.store_bars(v_bars);
+    return coalesce(cardinality(v_bars), 0);
 end
 $$;
 
@@ -543,6 +798,7 @@ begin
     if v_to > (select announced_to from equity.curve_clock) then
         perform market.lock_tick_statements();
         perform market.lock_prices_to_move();
+        perform equity.classify_legs();
         update equity.curve_clock set announced_to = v_to;
     end if;
     return true;

@@ -364,3 +364,70 @@ def test_bookings_beside_the_closing_are_in_the_bars_or_marked(database: Databas
         assert_bars(conn, curve_oracle.bars(curve_oracle.read(conn), end, max_instants=6))
         assert_extremes(conn)
         assert_sound(conn)
+
+
+def tick_randomly(conn: Connection, chance: random.Random, first: int, seconds: int) -> None:
+    """Ticks of all instruments in every second from `first` on, few or many, in one statement."""
+    rows = []
+    for second in range(first, first + seconds):
+        for _ in range(chance.choice([3, 30, 120])):
+            symbol = chance.choice(SYMBOLS)
+            bid = PRICES[symbol] * (1 + chance.gauss(0, 0.003))
+            at = START + timedelta(seconds=second, microseconds=chance.randrange(1_000_000))
+            rows.append((symbol, at, f"{bid:.5f}", f"{bid * chance.choice([1, 1.0002]):.5f}"))
+    conn.execute(
+        "select api.ingest_ticks(%s, %s, %s::text[]::numeric[], %s::text[]::numeric[])",
+        [list(column) for column in zip(*rows, strict=True)],
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_both_ways_of_computing_bars_give_the_same(conn: Connection, seed: int) -> None:
+    """Ticks alone move accounts with positions small and huge: in floats, and exactly."""
+    chance = random.Random(seed)
+    for symbol in SYMBOLS:
+        instrument(conn, symbol)
+    tick_randomly(conn, chance, 0, 2)
+    for _ in range(30):
+        account_id = account(
+            conn,
+            chance.choice(["USD", "EUR", "GBP", "JPY"]),
+            None,
+            scale=chance.choice([0, 2, 4, 8]),
+        )
+        at = START + timedelta(seconds=1)
+        conn.execute(
+            "select api.record_entry(%s, 'deposit', %s, %s)",
+            [account_id, chance.choice([1, 1000, 10**6, 10**13]), at],
+        )
+        for symbol in chance.sample(SYMBOLS, chance.randint(1, 4)):
+            quantity = chance.choice(
+                ["0.00000001", "1", "33.3", "1000", "1000000", "1000000000000"]
+            )
+            side = chance.choice(["buy", "sell"])
+            price = f"{PRICES[symbol] * (1 + chance.gauss(0, 0.001)):.7f}"
+            book(conn, [account_id], at, "fill", (0, side, symbol, quantity, price))
+    close(conn, START + timedelta(seconds=2))
+    for first in range(2, 12, 2):
+        tick_randomly(conn, chance, first, 2)
+        close(conn, START + timedelta(seconds=first + 1))
+    close(conn, START + timedelta(seconds=12))
+    in_floats = curve_oracle.stored_bars(conn)
+    curves = every(conn, "select * from equity.curves order by account_id")
+    assert len(in_floats) > 250
+    with_more = one(
+        conn,
+        "select cardinality(equity.accounts_with_more_than_ticks(%s, array("
+        " select p from equity.price_paths(%s, %s,"
+        " array(select instrument_id from market.instruments),"
+        " array(select distinct currency from ledger.accounts)) p"
+        "))) as number",
+        [START + timedelta(seconds=2)] * 3,
+    )["number"]
+    assert with_more < 30  # the others went the fast way
+
+    conn.execute("select api.rebuild_curve(null)")
+    assert_bars(conn, in_floats)
+    assert every(conn, "select * from equity.curves order by account_id") == curves
+    assert_bars(conn, curve_oracle.bars(curve_oracle.read(conn), START + timedelta(seconds=12), 6))
+    assert_extremes(conn)

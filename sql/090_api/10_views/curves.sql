@@ -8,7 +8,8 @@ from equity.curve_clock c cross join equity.curve_settings s;
 
 comment on view api.curve_status is
     'How far the bars of the equity curves are closed, and how they are made.';
-comment on column api.curve_status.closed_to is 'All seconds before it are closed; null before the first one is.';
+comment on column api.curve_status.closed_to is
+    'All seconds before it are closed; null before the first one is.';
 comment on column api.curve_status.marks is
     'How many stretches of curves wait to be rebuilt: api.curve_marks.';
 comment on column api.curve_status.max_instants is
