@@ -20,6 +20,7 @@ COMMANDS = {
     "feed": ("glue.cli.feed:feed", "Send a simulated market to a Kafka topic."),
     "relay": ("glue.cli.relay:relay", "Serve the page and its live updates."),
     "watch": ("glue.cli.watch:watch", "Judge every account's margin once a second."),
+    "chart": ("glue.cli.chart:chart", "Draw an account's equity and drawdown into a file."),
     "token": ("glue.cli.token:token", "Issue, list and revoke dashboard tokens."),
 }
 
