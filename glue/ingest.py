@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._metadata import TopicMetadata
 
 from glue import db, errors, kafka, logs, service
+from glue.curve import CurveKeeper
 from glue.stop import Stop
 from glue.ticks import Batch, Span, Stored, read_message, store
 
@@ -52,12 +53,13 @@ def main(dsn: str, servers: str, topic: str) -> None:
     stamina.instrumentation.set_on_retry_hooks([])  # changes of state are logged here
     with closing(Ingest(dsn, servers, topic, stop)) as ingest:
         ingest.check_database()
-        while not stop.is_set():
-            for attempt in stamina.retry_context(
-                on=ingest.is_passing, attempts=None, timeout=None, wait_max=2.0, wait_jitter=0.5
-            ):
-                with attempt:
-                    ingest.serve()
+        with CurveKeeper(dsn, role=ROLE, process="tidemark ingest curve"):
+            while not stop.is_set():
+                for attempt in stamina.retry_context(
+                    on=ingest.is_passing, attempts=None, timeout=None, wait_max=2.0, wait_jitter=0.5
+                ):
+                    with attempt:
+                        ingest.serve()
         log.info("stopped", **ingest.totals())
 
 

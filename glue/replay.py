@@ -18,6 +18,7 @@ import msgspec
 import psycopg
 
 from glue import db, service, ticks
+from glue.curve import CurveKeeper, close_bars
 from glue.errors import FeedError, ServerError, TidemarkError
 from glue.stop import Stop
 
@@ -60,8 +61,13 @@ def main(dsn: str, file: str, speed: float | None) -> None:
     with Lines(file) as lines, db.connect(dsn, role=ROLE, process="tidemark replay") as connection:
         connection.execute("set synchronous_commit = off")  # the file keeps the ticks
         began_at = _database_time(connection)
-        with lines.progress_bar() as advance:
+        with (
+            CurveKeeper(dsn, role=ROLE, process="tidemark replay curve"),
+            lines.progress_bar() as advance,
+        ):
             summary, problem = replay(connection, lines, speed, stop, advance)
+        if not connection.broken:
+            close_bars(connection)
         if not connection.broken and (problem is None or summary.line):
             report(connection, summary, lines.name, began_at)
     if problem is not None:

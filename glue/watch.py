@@ -1,16 +1,12 @@
-"""Watch: has every account's margin judged once a second, and logs what changes."""
+"""Watch: what must be looked at as time passes, margins and curves, once a second."""
 
-import time
-from collections.abc import Iterator
-
-import psycopg
-import stamina
-import stamina.instrumentation
-
-from glue import db, errors, logs, service
+from glue import db, logs, service
+from glue.curve import CurveKeeper
+from glue.sessions import Connection, beats, keep_up
 from glue.stop import Stop
 
 ROLE = "tidemark_watch"
+PROCESS = "tidemark watch"
 BEAT = 1.0
 """Seconds from one judgement to the next."""
 
@@ -18,36 +14,24 @@ log = logs.get("watch")
 
 
 def main(dsn: str) -> None:
-    """Judge margins on a fixed beat until told to stop; while the database is away, try again.
+    """Judge margins and keep curves on a fixed beat until told to stop.
 
-    Raises ServerError when the database cannot be reached at the start.
+    Raises ServerError when the database cannot be reached at the start; later it tries again.
     """
     stop = Stop()
     service.stop_on_signals(stop.set)
-    stamina.instrumentation.set_on_retry_hooks([])  # is_passing says what is the matter
     connect(dsn).close()
-
-    def is_passing(error: Exception) -> bool:
-        if stop.is_set() or not isinstance(error, psycopg.OperationalError | errors.ServerError):
-            return False
-        log.warning("the database does not answer, trying again", reason=errors.brief(error))
-        return True
-
-    while not stop.is_set():
-        for attempt in stamina.retry_context(
-            on=is_passing, attempts=None, timeout=None, wait_max=2.0, wait_jitter=0.5
-        ):
-            with attempt, connect(dsn) as connection:
-                judge(connection, stop)
+    with CurveKeeper(dsn, role=ROLE, process=PROCESS, rebuilds=True):
+        keep_up(lambda: connect(dsn), lambda connection: judge(connection, stop), stop, log)
     log.info("stopped")
 
 
-def connect(dsn: str) -> psycopg.Connection[tuple[object, ...]]:
+def connect(dsn: str) -> Connection:
     """A connection in the role of this process."""
-    return db.connect(dsn, role=ROLE, process="tidemark watch")
+    return db.connect(dsn, role=ROLE, process=PROCESS)
 
 
-def judge(connection: psycopg.Connection[tuple[object, ...]], stop: Stop) -> None:
+def judge(connection: Connection, stop: Stop) -> None:
     """Judge until told to stop, and log each account whose margin state changes."""
     for _ in beats(BEAT, stop):
         for account_id, before, now, margin_equity, margin_used in connection.execute(
@@ -62,14 +46,3 @@ def judge(connection: psycopg.Connection[tuple[object, ...]], stop: Stop) -> Non
                 margin_equity=str(margin_equity),
                 margin_used=str(margin_used),
             )
-
-
-def beats(seconds: float, stop: Stop) -> Iterator[None]:
-    """Yield on a beat that does not drift, leaving out what is missed, until told to stop."""
-    due = time.monotonic()
-    while not stop.wait(due - time.monotonic()):
-        yield
-        due += seconds
-        late = time.monotonic() - due
-        if late > 0:
-            due += late - late % seconds

@@ -19,7 +19,10 @@ COMMANDS = {
     "replay": ("glue.cli.replay:replay", "Store the ticks of a CSV file, through the same path."),
     "feed": ("glue.cli.feed:feed", "Send a simulated market to a Kafka topic."),
     "relay": ("glue.cli.relay:relay", "Serve the page and its live updates."),
-    "watch": ("glue.cli.watch:watch", "Judge every account's margin once a second."),
+    "watch": (
+        "glue.cli.watch:watch",
+        "Judge margins and close bars of equity curves, once a second.",
+    ),
     "chart": ("glue.cli.chart:chart", "Draw an account's equity and drawdown into a file."),
     "token": ("glue.cli.token:token", "Issue, list and revoke dashboard tokens."),
 }

@@ -8,10 +8,11 @@ from glue.settings import Settings
 @click.command()
 @click.pass_obj
 def watch(settings: Settings) -> None:
-    """Judge every account's margin once a second, until stopped.
+    """Judge margins and close bars of equity curves once a second, until stopped.
 
     Accounts that come into margin_call or close_out, or out of it, are logged and stand in
-    api.margin_changes. api.set_margin_terms sets an account's levels. Several may run: one judges.
+    api.margin_changes. api.set_margin_terms sets an account's levels. Bars that something late has
+    made wrong (api.curve_marks) are rebuilt. Several may run: one does the work.
     Database away: it waits for it. Stops on Ctrl-C and SIGTERM.
     """
     from glue import db

@@ -6,6 +6,28 @@ revision = "0017_equity_curves"
 down_revision = "0019_vacuum_legs"
 
 SQL = """
+create type market.conversion_paths as (
+    from_currency text,
+    to_currency text,
+    first_instrument_id bigint,
+    first_is_inverse boolean,
+    second_instrument_id bigint,
+    second_is_inverse boolean
+);
+
+create type equity.priced_instants as (
+    instrument_id bigint,
+    is_long boolean,
+    currency text,
+    at timestamptz,
+    until timestamptz,
+    price numeric,
+    rate numeric,
+    price_before numeric,
+    rate_before numeric,
+    is_thinned boolean
+);
+
 create table equity.curve_settings (
     is_only boolean not null default true,
     max_instants int not null default 6,
@@ -72,8 +94,8 @@ create table equity.curves (
     high_water_mark numeric not null default 0,
     high_water_at timestamptz,
     max_drawdown numeric not null default 0,
-    index_high numeric,
-    max_drawdown_pct numeric,
+    index_high numeric default 1,
+    max_drawdown_pct numeric default 0,
     constraint curves_pkey primary key (account_id),
     constraint curves_account_fkey foreign key (account_id) references ledger.accounts
 ) with (fillfactor = 50);
@@ -91,6 +113,17 @@ create table equity.curve_marks (
     constraint mark_is_not_empty check (from_at < to_at),
     constraint reason_is_known check (reason in ('late tick', 'late fill', 'late entry'))
 );
+
+alter table ledger.accounts add column net_flow numeric not null default 0;
+update ledger.accounts a
+set net_flow = e.net_flow
+from (
+    select account_id, sum(amount) as net_flow
+    from ledger.entries
+    where kind in ('deposit', 'withdrawal', 'credit')
+    group by account_id
+) e
+where e.account_id = a.account_id;
 
 create index fills_event_idx on ledger.fills (event_at);
 create index entries_event_idx on ledger.entries (event_at);

@@ -68,21 +68,21 @@ comment on view market.dated_conversion_rates is
     'Conversion rates with the event time of the oldest quote on their path, and until when '
     'all of them are fresh; both null from a currency to itself.';
 
--- Chooses the path of every pair anew: paths with all legs quoted first, then the shortest, then
--- direct before inverse, then the pivot USD, EUR or the first by name. Called when an instrument
--- comes, or gets its first quote. Pairs without a path any more go.
--- Locks: market.conversion_rates; the caller holds the lock of the prices.
-create or replace function market.choose_conversion_paths() returns void
-language sql
+-- Paths with all legs quoted first, then the shortest, then direct before inverse, then the pivot
+-- USD, EUR or the first by name.
+create or replace function market.best_conversion_paths(p_quoted_ids bigint[])
+returns setof market.conversion_paths
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with legs as (
-        select i.base_currency as from_currency, i.quote_currency as to_currency,
-               i.instrument_id, false as is_inverse, q.bid is not null as is_quoted
-        from market.instruments i join market.quotes q using (instrument_id)
+        select base_currency as from_currency, quote_currency as to_currency,
+               instrument_id, false as is_inverse, instrument_id = any (p_quoted_ids) as is_quoted
+        from market.instruments
         union all
-        select i.quote_currency, i.base_currency, i.instrument_id, true, q.bid is not null
-        from market.instruments i join market.quotes q using (instrument_id)
+        select quote_currency, base_currency,
+               instrument_id, true, instrument_id = any (p_quoted_ids)
+        from market.instruments
     ),
     wanted as (
         select base_currency as from_currency from market.instruments
@@ -105,13 +105,31 @@ as $$
                a.is_quoted and b.is_quoted, 2, a.to_currency
         from legs a join wanted using (from_currency)
         join legs b on b.from_currency = a.to_currency and b.to_currency <> a.from_currency
-    ),
-    chosen as (
-        select distinct on (from_currency, to_currency) *
-        from paths
-        order by from_currency, to_currency, is_quoted desc, length,
-                 pivot is distinct from 'USD', pivot is distinct from 'EUR', pivot,
-                 first_is_inverse, second_is_inverse, first_instrument_id, second_instrument_id
+    )
+    select distinct on (from_currency, to_currency)
+        from_currency, to_currency,
+        first_instrument_id, first_is_inverse, second_instrument_id, second_is_inverse
+    from paths
+    order by from_currency, to_currency, is_quoted desc, length,
+             pivot is distinct from 'USD', pivot is distinct from 'EUR', pivot,
+             first_is_inverse, second_is_inverse, first_instrument_id, second_instrument_id;
+$$;
+
+comment on function market.best_conversion_paths is
+    'The conversion path of every pair of currencies, chosen among all instruments of which these '
+    'have a quote.';
+
+-- Chooses the path of every pair anew. Called when an instrument comes, or gets its first quote.
+-- Pairs without a path any more go.
+-- Locks: market.conversion_rates; the caller holds the lock of the prices.
+create or replace function market.choose_conversion_paths() returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    with chosen as (
+        select * from market.best_conversion_paths(
+            array(select instrument_id from market.quotes where bid is not null)
+        )
     ),
     gone as (
         delete from market.conversion_rates r

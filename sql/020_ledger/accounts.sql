@@ -44,6 +44,8 @@ comment on function ledger.refuse_closed is 'Raises an error for a closed accoun
 comment on table ledger.accounts is
     'Trading accounts. The row is the account''s lock: who books, holds it to commit. '
     'balance and credit are the sums of the entries.';
+comment on column ledger.accounts.net_flow is
+    'Sum of the deposits, withdrawals and credits.';
 comment on column ledger.accounts.money_scale is
     'Decimals of every amount in the account''s currency.';
 comment on column ledger.accounts.conversion_markup is

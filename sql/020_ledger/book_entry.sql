@@ -45,7 +45,9 @@ declare
 begin
     update ledger.accounts
     set balance = balance + case when p_kind = 'credit' then 0 else p_amount end,
-        credit = credit + case when p_kind = 'credit' then p_amount else 0 end
+        credit = credit + case when p_kind = 'credit' then p_amount else 0 end,
+        net_flow = net_flow
+            + case when p_kind in ('deposit', 'withdrawal', 'credit') then p_amount else 0 end
     where account_id = p_account_id
     returning balance into v_balance;
 

@@ -11,7 +11,8 @@ entry_chain as (
 entry_sums as (
     select account_id,
            sum(amount) filter (where kind <> 'credit') as balance,
-           sum(amount) filter (where kind = 'credit') as credit
+           sum(amount) filter (where kind = 'credit') as credit,
+           sum(amount) filter (where kind in ('deposit', 'withdrawal', 'credit')) as net_flow
     from ledger.entries
     group by account_id
 ),
@@ -54,6 +55,10 @@ union all
 select a.account_id, 'credit', a.credit, coalesce(s.credit, 0)
 from ledger.accounts a left join entry_sums s using (account_id)
 where a.credit <> coalesce(s.credit, 0)
+union all
+select a.account_id, 'net_flow', a.net_flow, coalesce(s.net_flow, 0)
+from ledger.accounts a left join entry_sums s using (account_id)
+where a.net_flow <> coalesce(s.net_flow, 0)
 union all
 select account_id, format('quantity_after of fill %s', fill_id), quantity_after, expected_quantity
 from fill_chain

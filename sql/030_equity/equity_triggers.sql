@@ -38,6 +38,12 @@ begin
                   hint = 'It must be an instant from 1970 to now, and at most a minute ahead.';
     end if;
 
+    if exists (
+        select from new_ticks where event_at < (select announced_to from equity.curve_clock)
+    ) then
+        perform equity.mark_ticks(array_agg(instrument_id), array_agg(event_at)) from new_ticks;
+    end if;
+
     with newest as (
         select distinct on (instrument_id) *
         from new_ticks
@@ -175,6 +181,8 @@ begin
     where s.account_id = d.account_id;
 
     perform equity.set_legs(array(select f::ledger.fills from new_fills f));
+    perform equity.mark_bookings(array_agg(account_id), array_agg(event_at), 'late fill')
+    from new_fills;
     perform pg_notify('tidemark_account', account_id::text)
     from (select distinct account_id from new_fills) changed;
     return null;
@@ -197,6 +205,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform equity.touch_states(array(select distinct account_id from new_entries));
+    perform equity.mark_bookings(array_agg(account_id), array_agg(event_at), 'late entry')
+    from new_entries
+    where fill_id is null;
     return null;
 end
 $$;
@@ -209,7 +220,7 @@ create or replace trigger entries_after_insert_version_entries
     referencing new table as new_entries
     for each statement execute function equity.tg_version_entries();
 
--- Every account has a state from the moment that it is opened.
+-- Every account has a state and a curve from the moment that it is opened.
 create or replace function equity.tg_open_state() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -217,11 +228,12 @@ as $$
 begin
     insert into equity.account_states (account_id, money_scale)
     select account_id, money_scale from new_accounts;
+    insert into equity.curves (account_id) select account_id from new_accounts;
     return null;
 end
 $$;
 
-comment on function equity.tg_open_state is 'Makes the state of a new account.';
+comment on function equity.tg_open_state is 'Makes state and curve of a new account.';
 
 create or replace trigger accounts_after_insert_open_state
     after insert on ledger.accounts

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from glue.sessions import beats
 from glue.stop import Stop
-from glue.watch import beats
 from tests.conftest import Connection, Database
 from tests.factories import account, every, fill, instrument, tick
 from tests.supervisors import until

@@ -20,9 +20,20 @@ select
         priced.margin_equity, priced.margin_used, a.margin_call_level, a.close_out_level
     ) as margin_state,
     coalesce(m.fresh_until < statement_timestamp(), false) as is_stale,
-    statement_timestamp() - m.priced_at as price_age
+    statement_timestamp() - m.priced_at as price_age,
+    round(a.net_flow, a.money_scale) as net_flow,
+    round(d.high_water_mark + a.net_flow, a.money_scale) as high_water_mark,
+    d.high_water_at,
+    round(d.high_water_mark - d.performance, a.money_scale) as drawdown,
+    d.drawdown_pct,
+    round(greatest(c.max_drawdown, d.high_water_mark - d.performance), a.money_scale)
+        as max_drawdown,
+    case when d.drawdown_pct is not null then greatest(c.max_drawdown_pct, d.drawdown_pct) end
+        as max_drawdown_pct,
+    case when d.high_water_mark > d.performance then d.high_water_at end as under_water_since
 from equity.account_states s
 join ledger.accounts a on a.account_id = s.account_id
+join equity.curves c on c.account_id = s.account_id
 left join lateral (
     select *
     from equity.account_margins
@@ -35,7 +46,10 @@ left join lateral (
         a.balance + a.credit + coalesce(m.mid_unrealized_pnl, 0) as margin_equity,
         coalesce(m.margin_used, 0) as margin_used
     where s.unpriced_positions = 0
-) priced on true;
+) priced on true
+left join lateral equity.current_drawdown(
+    c, a.balance + a.credit + priced.unrealized_pnl - a.net_flow, a.net_flow, s.updated_at
+) d on true;
 
 comment on view api.account_states is
     'The current figures of every account, in its currency. '
@@ -67,5 +81,18 @@ comment on column api.account_states.is_stale is
     'stale_after.';
 comment on column api.account_states.price_age is
     'Age of the oldest quote that values or converts a position; null without positions.';
+comment on column api.account_states.net_flow is 'Sum of the deposits, withdrawals and credits.';
+comment on column api.account_states.high_water_mark is
+    'Equity at which the account is at its highest performance so far: cash flows move both.';
+comment on column api.account_states.high_water_at is
+    'When the highest performance was reached: the second of its bar, or updated_at.';
+comment on column api.account_states.drawdown is 'high_water_mark − equity.';
+comment on column api.account_states.drawdown_pct is
+    'Fall of the growth index from its highest so far, as a fraction; null while it is unknown.';
+comment on column api.account_states.max_drawdown is 'Largest drawdown so far.';
+comment on column api.account_states.max_drawdown_pct is
+    'Largest fall of the growth index from its highest before, as a fraction.';
+comment on column api.account_states.under_water_since is
+    'high_water_at while there is a drawdown, else null.';
 
 grant select on api.account_states to tidemark_trading, tidemark_reconcile, tidemark_readonly;

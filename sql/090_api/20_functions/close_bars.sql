@@ -1,0 +1,65 @@
+-- Closes all bars up to p_to, or as far as event time has passed, each stretch in a transaction of
+-- its own: so it is called outside of one. Whoever comes while another closes has nothing to do.
+-- Since it commits, it can neither run as its owner nor pin its search_path: what it calls does.
+-- Locks: the curve; tick statements and prices for a moment. Raises: TM171 p_to not usable.
+create or replace procedure api.close_bars(p_to timestamptz default null)
+language plpgsql
+as $$
+declare
+    v_width interval := interval '1 second';
+begin
+    if api.announce_closing(p_to) then
+        commit;
+        while v_width is not null loop
+            v_width := api.close_next_bars(v_width);
+            commit;
+        end loop;
+    end if;
+end
+$$;
+
+comment on procedure api.close_bars is
+    'Closes the bars of the equity curves up to p_to, by default as far as event time has passed.';
+
+-- Locks, to commit: the curve, tick statements, prices. Raises: TM171.
+create or replace function api.announce_closing(p_to timestamptz default null) returns boolean
+language plpgsql
+security definer  -- callers may close bars, but not write the tables
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if p_to > clock_timestamp() then
+        raise exception 'bars cannot be closed before their time has passed'
+            using errcode = 'TM171', detail = format('p_to: %s', p_to),
+                  hint = 'Pass a moment that has passed, or none for as far as may be.';
+    end if;
+    return equity.announce_closing(p_to);
+end
+$$;
+
+comment on function api.announce_closing is
+    'Says up to where bars will be closed, in a transaction that commits at once; false while '
+    'another closes. api.close_bars calls it.';
+
+-- Locks, to commit: the curve.
+create or replace function api.close_next_bars(p_width interval) returns interval
+language plpgsql
+security definer  -- callers may close bars, but not write the tables
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_began_at constant timestamptz := clock_timestamp();
+    v_is_done boolean := equity.close_stretch(p_width);
+begin
+    return case when not v_is_done
+        then equity.next_width(p_width, clock_timestamp() - v_began_at) end;
+end
+$$;
+
+comment on function api.close_next_bars is
+    'Closes the next bars that were announced, of p_width at the most, and returns the width for '
+    'the ones after them; null when all are closed. api.close_bars calls it.';
+
+grant execute on procedure api.close_bars to tidemark_ingest, tidemark_watch, tidemark_trading;
+grant execute on function api.announce_closing, api.close_next_bars
+    to tidemark_ingest, tidemark_watch, tidemark_trading;
