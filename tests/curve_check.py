@@ -33,10 +33,14 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was replayed, and the account's bars: ours, the same rule's, and tick by tick."""
+    """What was replayed, and the account's bars: ours, the same rule's, and tick by tick.
+
+    `marks`: how often something came too late for bars that were closed; they are rebuilt.
+    """
 
     source: Source
     max_instants: int
+    marks: int
     replay_seconds: float
     oracle_seconds: float
     ours: list[Bar]
@@ -64,8 +68,10 @@ def run(dsn: str, file: Path, deposit: tuple[datetime, str] | None = None) -> Ou
         )
         conn.execute("call api.close_bars()")
         replay_seconds = time.monotonic() - began
+        status = one(conn, "select closed_to, max_instants, marks from api.curve_status")
+        while one(conn, "select api.rebuild_marked('0 s') as bars")["bars"] is not None:
+            pass
         assert_sound(conn)
-        status = one(conn, "select closed_to, max_instants from api.curve_status")
         ours, source = stored_bars(conn), read(conn)
     closed_to, max_instants = status["closed_to"], status["max_instants"]
     began = time.monotonic()
@@ -74,6 +80,7 @@ def run(dsn: str, file: Path, deposit: tuple[datetime, str] | None = None) -> Ou
     return Outcome(
         source,
         max_instants,
+        status["marks"],
         replay_seconds,
         oracle_seconds,
         ours,

@@ -3,20 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import Connection, Database
+from tests.conftest import Database
 from tests.curve_check import run
-from tests.factories import one
 from tests.glue.test_replay_check import write_day
 
 
-def test_every_bar_of_a_day_is_the_independent_one(
-    database: Database, conn: Connection, tmp_path: Path
-) -> None:
-    closes = "select to_regprocedure('api.close_bars(timestamptz)') is null as is_missing"
-    if one(conn, closes)["is_missing"]:
-        pytest.skip("nothing closes bars yet")
+def test_every_bar_of_a_day_is_the_independent_one(database: Database, tmp_path: Path) -> None:
     write_day(tmp_path / "day.csv.gz", seed=11)
     deposit = datetime(2014, 5, 2, 0, 5, 0, 300_000, tzinfo=UTC), "25000"
     outcome = run(database.dsn, tmp_path / "day.csv.gz", deposit)
