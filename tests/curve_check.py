@@ -126,12 +126,10 @@ def main(file: str, deposit_at: str | None = None, amount: str = "25000") -> Non
     differences = outcome.differences
     for ours, theirs in differences[:10]:
         print(f"DIFFERS\n  ours   {ours}\n  oracle {theirs}")
-    print(
-        f"{len(outcome.ours)} bars, {len(differences)} of them or of the oracle's differ;", end=" "
-    )
-    print(
-        f"{sum(bar.is_thinned for bar in outcome.ours)} thinned to {outcome.max_instants} instants"
-    )
+    thinned = sum(bar.is_thinned for bar in outcome.ours)
+    print(f"{len(outcome.ours)} bars, {len(differences)} of them or the oracle's differ,", end=" ")
+    print(f"{thinned} thinned at over {outcome.max_instants} instants;", end=" ")
+    print(f"rebuilt for {outcome.marks} marks of what came late")
     day = min(tick.event_at for tick in outcome.source.ticks).astimezone(UTC)
     since = day.replace(hour=12, minute=30, second=0, microsecond=0)
     by_bars, exact = lowest(outcome.ours, since), lowest(outcome.tick_by_tick, since)
