@@ -313,8 +313,10 @@ class State:
         self.net_flow = ZERO
         self.earned = ZERO
         """Sum of the entries that are no flows."""
-        self.used: set[int] = set()
-        """The instruments that it holds, or is converted through."""
+        self.held_in_second: set[int] = set()
+        """The instruments that it has held at an instant of the second."""
+        self.paths_in_second: dict[str, set[int]] = {}
+        """From each currency the instruments that it would have been converted through in it."""
         for currency in self.paths:
             self._choose_path(currency)
 
@@ -344,8 +346,7 @@ class State:
             instrument = self.instruments[key[0]]
             if key in filled or key[0] in moved or instrument.quote in converted:
                 self._value(position, instrument)
-        if filled or is_first:
-            self._collect_used()
+        self._note_second()
         for entry in happened.others:
             self.balance += entry.amount
             self.earned += entry.amount
@@ -393,12 +394,23 @@ class State:
         else:
             self.unrealized_pnl += position.pnl
 
-    def _collect_used(self) -> None:
-        self.used = set()
+    def begin_second(self) -> None:
+        """Forget what was held and converted in the second before."""
+        self.held_in_second = set()
+        self.paths_in_second = defaultdict(set)
+        self._note_second()
+
+    def used_in_second(self) -> set[int]:
+        """The instruments that it has held in the second, or been converted through."""
+        quotes = {self.instruments[each].quote for each in self.held_in_second}
+        return self.held_in_second.union(*(self.paths_in_second[quote] for quote in quotes))
+
+    def _note_second(self) -> None:
         for (instrument_id, _), position in self.positions.items():
             if position.is_open:
-                path = self.path[self.instruments[instrument_id].quote] or ()
-                self.used |= {instrument_id, *(leg.instrument.instrument_id for leg in path)}
+                self.held_in_second.add(instrument_id)
+        for currency, path in self.path.items():
+            self.paths_in_second[currency] |= {leg.instrument.instrument_id for leg in path or ()}
 
 
 # Bars
@@ -418,24 +430,18 @@ class Base(NamedTuple):
 class OpenBar:
     """A bar, or part of one, while it is walked through."""
 
-    def __init__(
-        self, second: datetime, part: int, state: State, base: Base | None, thinned: set[int]
-    ) -> None:
-        """`thinned`: the instruments of which ticks were left out in this second."""
+    def __init__(self, second: datetime, part: int, state: State, base: Base | None) -> None:
         self.second, self.part, self.state, self.base = second, part, state, base
-        self.thinned = thinned
         self.open = self.close = self.high = self.low = state.performance
         self.net_flow = state.net_flow
         self.fall = ZERO
         self.fall_pct = Fraction(0)
         self.is_priced = self.open is not None
-        self.is_thinned = not thinned.isdisjoint(state.used)
         self.exists = False
 
     def follow(self) -> None:
         """One more instant, as the state is now: without the flows of that instant."""
         performance = self.state.performance
-        self.is_thinned = self.is_thinned or not self.thinned.isdisjoint(self.state.used)
         if performance != self.close:
             self.exists = True
             self.close = performance
@@ -471,7 +477,7 @@ class OpenBar:
             self.fall if is_known else None,
             quotient(self.fall_pct, 12) if is_known and is_indexed else None,
             self.is_priced,
-            self.is_thinned,
+            False,  # whether ticks were left out is known at the end of the second
         )
 
 
@@ -515,8 +521,10 @@ def bars_of(
     for second, instants in groupby(sorted(timeline), second_of):
         if closed_to is not None and second >= closed_to:
             return
+        of_second: list[Bar] = []
+        state.begin_second()
         thinned = {each for each, stream in counting.items() if second in stream.thinned}
-        bar = OpenBar(second, 0, state, base, thinned)
+        bar = OpenBar(second, 0, state, base)
         for at in instants:
             happened = timeline[at]
             state.apply(happened)
@@ -525,13 +533,15 @@ def bars_of(
                 bar.exists = True
             if happened.flows:
                 if bar.exists:
-                    yield bar.finished()
+                    of_second.append(bar.finished())
                 base = chained(bar.base, state, happened.flows)
-                bar = OpenBar(second, bar.part + 1, state, base, thinned)
+                bar = OpenBar(second, bar.part + 1, state, base)
                 bar.exists = True  # a flow was booked at its first instant
         if bar.exists:
-            yield bar.finished()
+            of_second.append(bar.finished())
+        is_thinned = not thinned.isdisjoint(state.used_in_second())
         base = bar.base
+        yield from (each._replace(is_thinned=is_thinned) for each in of_second)
 
 
 def chained(base: Base | None, state: State, flows: list[Entry]) -> Base | None:

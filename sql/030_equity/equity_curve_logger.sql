@@ -96,8 +96,11 @@ begin
                    market.mid(f.bid, f.ask), p.first_is_inverse,
                    market.mid(s.bid, s.ask), p.second_is_inverse
                ) as rate,
-               coalesce(f.is_thinned, false) or coalesce(s.is_thinned, false) as is_thinned
+               coalesce(f.is_thinned and date_trunc('second', f.at) = t.second, false)
+               or coalesce(s.is_thinned and date_trunc('second', s.at) = t.second, false)
+                   as is_thinned
         from rate_instants n
+        cross join lateral (select date_trunc('second', n.at) as second) t
         join paths p
             on p.from_currency = n.from_currency and p.to_currency = n.to_currency
             and n.at >= p.at and n.at < p.until
@@ -124,7 +127,8 @@ begin
     priced as (
         select n.instrument_id, n.currency, n.at, q.bid, q.ask, r.rate,
                (coalesce(q.is_thinned, false) and date_trunc('second', q.at) = t.second)
-               or (coalesce(r.is_thinned, false) and date_trunc('second', r.at) = t.second)
+               or (coalesce(r.is_thinned, false) and r.rate is not null
+                   and date_trunc('second', r.at) = t.second)
                as is_thinned
         from instants n
         cross join lateral (select date_trunc('second', n.at) as second) t
@@ -263,7 +267,7 @@ begin
         from positions p
         join accounts a using (account_id)
         join market.instruments i using (instrument_id)
-        where p.quantity <> 0
+        where p.quantity <> 0 or p.cost <> 0  -- cost alone: a late fill released what came after
     ),
     leg_moves as (
         select l.account_id, greatest(w.at, l.since) as at,
@@ -325,14 +329,12 @@ begin
         select account_id, at, step, date_trunc('second', at) as second,
                sum(performance) as performance, sum(unpriced_positions) as unpriced_positions,
                sum(balance) as balance, sum(net_flow) as net_flow,
-               bool_or(is_booking) or sum(performance) <> 0 or sum(unpriced_positions) <> 0
-                   as is_move,
-               bool_or(is_thinned) as is_thinned
+               bool_or(is_booking) as is_booking, bool_or(is_thinned) as is_thinned
         from moves
         group by account_id, at, step
     ),
     states as (
-        select t.account_id, t.second, t.at, t.step, t.is_move, t.is_thinned,
+        select t.account_id, t.second, t.at, t.step, t.is_booking, t.is_thinned,
                c.performance + sum(t.performance) over curve as performance,
                c.unpriced_positions + sum(t.unpriced_positions) over curve as unpriced_positions,
                c.balance + sum(t.balance) over curve as balance,
@@ -346,15 +348,14 @@ begin
     ),
     known as (
         select *, case when unpriced_positions = 0 then performance end as known,
-               lag(performance, 1, start_performance) over curve as performance_before,
-               lag(unpriced_positions, 1, start_unpriced) over curve as unpriced_before
+               case when lag(unpriced_positions, 1, start_unpriced) over curve = 0
+                   then lag(performance, 1, start_performance) over curve end as known_before
         from states
         window curve as (partition by account_id order by at, step)
     ),
     tops as (
         select *,
-               case when first_value(unpriced_before) over bar = 0
-                   then first_value(performance_before) over bar end as open,
+               first_value(known_before) over bar as open,
                max(known) over bar as top
         from known
         window bar as (partition by account_id, second, part order by at, step)
@@ -365,12 +366,13 @@ begin
                (array_agg(known order by at desc, step desc))[1] as close,
                (array_agg(balance order by at desc, step desc))[1] as balance,
                min(net_flow) as net_flow, sum(flow) as flow,
-               max(greatest(open, top) - known) as fall,
-               max(market.round_div(
+               coalesce(max(greatest(open, top) - known), open - open) as fall,
+               coalesce(max(market.round_div(
                    greatest(open, top) - known, nullif(greatest(open, top) + net_flow, 0), 12
-               )) as fall_pct,
+               )), round(open - open, 12)) as fall_pct,
                open is not null and bool_and(unpriced_positions = 0) as is_priced,
-               bool_or(is_move) as is_move, bool_or(is_thinned) as is_thinned
+               bool_or(is_booking or known is distinct from known_before) as is_move,
+               bool_or(is_thinned) as is_thinned
         from tops
         group by account_id, second, part, open
     ),
@@ -437,18 +439,18 @@ begin
         update equity.curves c
         set performance = e.performance, unpriced_positions = e.unpriced_positions,
             balance = e.balance, net_flow = e.net_flow,
-            base_index = r.base_index, base_equity = r.base_equity,
+            base_index = case when r.account_id is null then c.base_index else r.base_index end,
+            base_equity = case when r.account_id is null then c.base_equity else r.base_equity end,
             high_water_mark = greatest(c.high_water_mark, r.high),
             high_water_at = case when r.high > c.high_water_mark or c.high_water_at is null
                 then coalesce(r.high_at, c.high_water_at) else c.high_water_at end,
             max_drawdown = greatest(c.max_drawdown, r.max_drawdown),
-            index_high = case when r.is_indexed
-                then case when c.index_high is not null
-                    then greatest(c.index_high, r.index_high) end end,
-            max_drawdown_pct = case when r.is_indexed and c.index_high is not null
+            index_high = case when c.index_high is not null and r.is_indexed is not false
+                then greatest(c.index_high, r.index_high) end,
+            max_drawdown_pct = case when c.index_high is not null and r.is_indexed is not false
                 then greatest(c.max_drawdown_pct, r.max_drawdown_pct) end
-        from reached r join ends e using (account_id)
-        where c.account_id = r.account_id
+        from ends e left join reached r using (account_id)
+        where c.account_id = e.account_id
     )
     select count(*) from stored into v_bars;
     return v_bars;
@@ -459,7 +461,8 @@ comment on function equity.log_bars is
     'Closes the bars of a stretch of time and returns how many there are.';
 
 -- Up to where seconds may be closed now: by the clock, less what ticks take to arrive; by the
--- newest tick, when it arrived so long after its event time that others are on their way.
+-- newest tick, when it arrived so long after its event time that others are on their way. Before
+-- the first tick no second is closed: it may be one of long ago.
 create or replace function equity.closable_to() returns timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -474,7 +477,6 @@ begin
     order by event_at desc
     limit 1;
     return date_trunc('second', case
-        when v_newest.event_at is null then v_now
         when v_newest.received_at - v_newest.event_at < interval '1 minute'
             then v_now - greatest(v_newest.received_at - v_newest.event_at, interval '0')
         else v_newest.event_at

@@ -25,7 +25,7 @@ begin
         from ledger.fills
         where account_id = any (p_account_ids) and event_at < p_at
         group by account_id, instrument_id, position_side
-        having sum(quantity_change) <> 0
+        having sum(quantity_change) <> 0 or sum(cost_change) <> 0
     ),
     valued as (
         select account_id, coalesce(sum(v.value), 0) as unrealized_pnl,

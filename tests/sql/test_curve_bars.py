@@ -1,0 +1,366 @@
+"""Bars follow from ticks, fills and entries, whatever the batches and whenever they close."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests import curve_oracle
+from tests.conftest import Connection, Database
+from tests.factories import account, assert_sound, every, instrument, one
+
+Clones = Callable[[], AbstractContextManager[Database]]
+START = datetime(2026, 2, 2, 9, 0, tzinfo=UTC)
+SYMBOLS = ["EUR/USD", "USD/JPY", "EUR/GBP", "GBP/USD", "XAU/USD"]
+PRICES = {"EUR/USD": 1.1, "USD/JPY": 150.0, "EUR/GBP": 0.85, "GBP/USD": 1.3, "XAU/USD": 2000.0}
+
+
+class Day:
+    """A random course of events, the same for the same seed, that can be told in many ways."""
+
+    def __init__(self, seed: int, seconds: int = 20) -> None:
+        chance = random.Random(seed)
+        self.events: list[tuple[datetime, str, tuple[Any, ...]]] = []
+        prices = dict(PRICES)
+        busy = {chance.randrange(seconds) for _ in range(3)}
+        for second in range(seconds):
+            if chance.random() < 0.15:
+                continue
+            for _ in range(chance.choice([1, 2, 5]) + (40 if second in busy else 0)):
+                at = START + timedelta(seconds=second, microseconds=chance.randrange(8) * 125_000)
+                if second in busy:
+                    at += timedelta(microseconds=chance.randrange(100_000))
+                # gold ticks late for the first time, and the cross may change the paths
+                symbol = chance.choice(SYMBOLS[: 2 + second // 3])
+                prices[symbol] *= 1 + chance.gauss(0, 0.002)
+                spread = prices[symbol] * chance.choice([0, 0.0001, 0.0005])
+                digits = 3 if symbol == "USD/JPY" else 5
+                bid = f"{prices[symbol]:.{digits}f}"
+                ask = f"{max(float(bid), prices[symbol] + spread):.{digits}f}"
+                self.events.append((at, "tick", (symbol, bid, ask)))
+        for number in range(40):
+            at = START + timedelta(
+                seconds=chance.randrange(seconds), microseconds=chance.randrange(8) * 125_000
+            )
+            booking: tuple[Any, ...]
+            if chance.random() < 0.6:
+                symbol = chance.choice(SYMBOLS)
+                quantity = str(chance.choice([1, 10, 500, 1000]))
+                price = f"{PRICES[symbol] * (1 + chance.gauss(0, 0.002)):.3f}"
+                booking = (chance.choice(["buy", "sell"]), symbol, quantity, price)
+                self.events.append((at, "fill", (number % 4, *booking)))
+            else:
+                kind, amount = chance.choice(
+                    [("deposit", 500), ("withdrawal", -300), ("credit", 50), ("credit", -50),
+                     ("financing", -3), ("adjustment", 7), ("withdrawal", -5000)]
+                )  # fmt: skip
+                self.events.append((at, "entry", (number % 4, kind, amount)))
+        for number in range(4):
+            first = START + timedelta(milliseconds=100 * number)
+            self.events.append((first, "entry", (number, "deposit", 1000)))
+        self.events.sort(key=lambda event: event[0])
+
+
+def accounts(conn: Connection) -> list[int]:
+    """Four accounts of different currencies, scales and modes, and the instruments."""
+    for symbol in SYMBOLS:
+        instrument(conn, symbol)
+    return [
+        account(conn, "USD", None),
+        account(conn, "EUR", None, mode="hedging"),
+        account(conn, "JPY", None, scale=0),
+        account(conn, "GBP", None, scale=4),
+    ]
+
+
+def tell(
+    conn: Connection,
+    day: Day,
+    account_ids: list[int],
+    batch: int,
+    after: Callable[[], None] = lambda: None,
+) -> None:
+    """Ticks in batches of so many, each flushed before a booking; `after` runs after each call."""
+    waiting: list[tuple[Any, ...]] = []
+
+    def flush() -> None:
+        if waiting:
+            conn.execute(
+                "select api.ingest_ticks(%s, %s, %s::text[]::numeric[], %s::text[]::numeric[])",
+                [list(column) for column in zip(*waiting, strict=True)],
+            )
+            waiting.clear()
+            after()
+
+    for at, kind, what in day.events:
+        if kind == "tick":
+            waiting.append((what[0], at, what[1], what[2]))
+            if len(waiting) >= batch:
+                flush()
+        else:
+            flush()
+            book(conn, account_ids, at, kind, what)
+            after()
+    flush()
+
+
+def book(
+    conn: Connection, account_ids: list[int], at: datetime, kind: str, what: tuple[Any, ...]
+) -> None:
+    """One fill or entry; one that the account cannot take is left out."""
+    try:
+        if kind == "entry":
+            conn.execute(
+                "select api.record_entry(%s, %s, %s, %s)",
+                [account_ids[what[0]], what[1], what[2], at],
+            )
+        else:
+            number, side, symbol, quantity, price = what
+            effect = ("open" if side == "buy" else "close") if number == 1 else "auto"
+            conn.execute(
+                "select api.record_fill(%s, %s, %s, %s::numeric, %s::numeric, %s,"
+                " p_effect => %s, p_commission => 1)",
+                [account_ids[number], symbol, side, quantity, price, at, effect],
+            )
+    except psycopg.Error as error:
+        if error.sqlstate not in {"TM131", "TM133"}:
+            raise
+
+
+def assert_bars(conn: Connection, expected: list[curve_oracle.Bar]) -> None:
+    """The bars in the database are these; tells the first ones that differ."""
+    stored = curve_oracle.stored_bars(conn)
+    differing = sorted(set(stored) ^ set(expected), key=lambda bar: bar[:3])
+    told = [("stored" if bar in stored else "expected", bar) for bar in differing[:4]]
+    assert not told, "\n".join(f"{who}: {bar}" for who, bar in told)
+
+
+def close(conn: Connection, to: datetime | None = None) -> None:
+    """Close bars up to a moment, or as far as may be."""
+    conn.execute("call api.close_bars(%s)", [to])
+
+
+END = START + timedelta(seconds=60)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_bars_equal_an_independent_calculation(conn: Connection, seed: int) -> None:
+    tell(conn, Day(seed), accounts(conn), batch=7)
+    close(conn, END)
+    expected = curve_oracle.bars(curve_oracle.read(conn), END, max_instants=6)
+    assert len(expected) > 30
+    assert_bars(conn, expected)
+    assert any(bar.is_thinned for bar in expected)
+    assert any(bar.part > 0 for bar in expected)
+    assert any(bar.base_index is None for bar in expected)
+
+
+@pytest.mark.parametrize("seed", range(6, 9))
+def test_unthinned_bars_equal_a_calculation_tick_by_tick(conn: Connection, seed: int) -> None:
+    conn.execute("update equity.curve_settings set max_instants = 100")
+    tell(conn, Day(seed), accounts(conn), batch=7)
+    close(conn, END)
+    expected = curve_oracle.bars(curve_oracle.read(conn), END, max_instants=None)
+    assert_bars(conn, expected)
+    assert not any(bar.is_thinned for bar in expected)
+
+
+def rebuild_all_marked(conn: Connection) -> int:
+    """Rebuild until nothing is marked; how many times."""
+    for times in range(100):
+        if one(conn, "select api.rebuild_marked('0') as bars")["bars"] is None:
+            assert every(conn, "select * from api.curve_marks") == []
+            return times
+    raise AssertionError("marks do not end")
+
+
+def assert_extremes(conn: Connection) -> None:
+    """High-water marks and drawdowns of the curves are those of their bars, walked through."""
+    for curve in every(conn, "select * from equity.curves"):
+        bars = every(
+            conn,
+            "select * from equity.curve_1s where account_id = %s order by bucket_at, part",
+            [curve["account_id"]],
+        )
+        high, high_at, deepest = Decimal(0), None, Decimal(0)
+        index_high, deepest_pct = Decimal(1), Decimal(0)
+        for bar in bars:
+            if bar["high"] is not None:
+                deepest = max(deepest, bar["fall"], high - bar["low"])
+                if bar["high"] > high or high_at is None:
+                    high, high_at = max(high, bar["high"]), bar["bucket_at"]
+            if bar["is_indexed"] and bar["index_high"] is not None:
+                fall = (index_high - bar["index_low"]) / index_high
+                deepest_pct = max(deepest_pct, bar["fall_pct"], round(fall, 12))
+                index_high = max(index_high, bar["index_high"])
+        assert (curve["high_water_mark"], curve["max_drawdown"]) == (high, deepest)
+        assert curve["high_water_at"] == high_at
+        if all(bar["is_indexed"] for bar in bars):
+            assert (curve["index_high"], curve["max_drawdown_pct"]) == (index_high, deepest_pct)
+        else:
+            assert (curve["index_high"], curve["max_drawdown_pct"]) == (None, None)
+
+
+@pytest.mark.parametrize("seed", [20, 21])
+def test_batches_and_times_of_closing_change_no_bar(clones: Clones, seed: int) -> None:
+    tellings = []
+    for batch, closes_often in [(1, True), (7, True), (500, True), (7, False)]:
+        with clones() as database, database.connect() as conn:
+            tell(
+                conn,
+                Day(seed),
+                accounts(conn),
+                batch,
+                after=(lambda conn=conn: close(conn)) if closes_often else (lambda: None),
+            )
+            close(conn, END)
+            assert every(conn, "select * from api.curve_marks") == []
+            assert_extremes(conn)
+            tellings.append(curve_oracle.stored_bars(conn))
+            expected = curve_oracle.bars(curve_oracle.read(conn), END, max_instants=6)
+            assert_bars(conn, expected)
+    assert tellings[0]
+    assert all(telling == tellings[0] for telling in tellings)
+
+
+@pytest.mark.parametrize("seed", range(30, 34))
+def test_what_comes_late_is_marked_and_rebuilding_makes_bars_what_they_would_have_been(
+    conn: Connection, seed: int
+) -> None:
+    day = Day(seed)
+    chance = random.Random(seed)
+    late = [event for event in day.events if chance.random() < 0.1]
+    day.events = [event for event in day.events if event not in late]
+    for event in late:
+        day.events.insert(chance.randrange(len(day.events)), event)
+    tell(conn, day, accounts(conn), batch=3, after=lambda: close(conn))
+    close(conn, END)
+    expected = curve_oracle.bars(curve_oracle.read(conn), END, max_instants=6)
+    assert curve_oracle.stored_bars(conn) != expected
+    assert rebuild_all_marked(conn) > 0
+    assert_bars(conn, expected)
+    assert_extremes(conn)
+
+
+@pytest.mark.parametrize("seed", range(40, 42))
+def test_rebuilding_any_stretch_changes_nothing_when_nothing_was_late(
+    conn: Connection, seed: int
+) -> None:
+    account_ids = accounts(conn)
+    tell(conn, Day(seed), account_ids, batch=7)
+    close(conn, END)
+    before = curve_oracle.stored_bars(conn)
+    curves = every(conn, "select * from equity.curves order by account_id")
+    chance = random.Random(seed)
+    for _ in range(12):
+        first, last = sorted(chance.sample(range(-2, 25), 2))
+        bars = one(
+            conn,
+            "select api.rebuild_curve(%s, %s, %s) as bars",
+            [
+                chance.choice([*account_ids, None]),
+                START + timedelta(seconds=first),
+                START + timedelta(seconds=last),
+            ],
+        )["bars"]
+        assert bars >= 0
+        assert curve_oracle.stored_bars(conn) == before
+        assert every(conn, "select * from equity.curves order by account_id") == curves
+
+
+def test_a_bar_is_rebuilt_from_ticks_alone(conn: Connection) -> None:
+    account_ids = accounts(conn)
+    tell(conn, Day(50), account_ids, batch=7)
+    close(conn, END)
+    before = curve_oracle.stored_bars(conn)
+    conn.execute("update equity.curve_bars set close = high, low = low - 1, fall = 0")
+    assert curve_oracle.stored_bars(conn) != before
+    assert one(conn, "select api.rebuild_curve(null) as bars")["bars"] == len(before)
+    assert curve_oracle.stored_bars(conn) == before
+
+
+def test_a_closing_that_is_cut_off_goes_on_where_it_was(database: Database) -> None:
+    with database.connect() as conn:
+        account_ids = accounts(conn)
+        tell(conn, Day(60), account_ids, batch=7)
+        with database.connect() as closing:
+            closing.execute("select api.announce_closing(%s)", [END])
+        for _ in range(5):
+            closing = database.connect()
+            closing.execute("select api.close_next_bars('3 seconds')")
+            closing.execute("begin")
+            closing.execute("select api.close_next_bars('3 seconds')")
+            conn.execute("select pg_terminate_backend(%s, 5000)", [closing.info.backend_pid])
+            closing.close()
+        assert one(conn, "select closed_to from api.curve_status")["closed_to"] < END
+        close(conn, END)
+        assert_bars(conn, curve_oracle.bars(curve_oracle.read(conn), END, max_instants=6))
+
+
+def test_bookings_beside_the_closing_are_in_the_bars_or_marked(database: Database) -> None:
+    """Everything happens now, and bars close without any grace: much is late."""
+    with database.connect() as conn:
+        conn.execute("update equity.curve_settings set grace = '0'")
+        account_ids = accounts(conn)
+        over = threading.Event()
+
+        def trade(number: int) -> None:
+            chance = random.Random(number)
+            with database.connect() as own:
+                own.execute("select api.record_entry(%s, 'deposit', 1000)", [account_ids[number]])
+                while not over.is_set():
+                    what = (
+                        number,
+                        chance.choice(["buy", "sell"]),
+                        chance.choice(SYMBOLS[:2]),
+                        "10",
+                        "1.1",
+                    )
+                    at = datetime.now(UTC)
+                    book(own, account_ids, at, "fill", what)
+                    if chance.random() < 0.1:
+                        book(own, account_ids, at, "entry", (number, "deposit", 5))
+
+        def feed() -> None:
+            chance = random.Random(9)
+            with database.connect() as own:
+                while not over.is_set():
+                    rows = [
+                        (symbol, datetime.now(UTC), str(PRICES[symbol] + chance.random() / 100))
+                        for symbol in chance.choices(SYMBOLS, k=3)
+                    ]
+                    own.execute(
+                        "select api.ingest_ticks(%s, %s, %s::text[]::numeric[],"
+                        " %s::text[]::numeric[])",
+                        [
+                            [row[0] for row in rows],
+                            [row[1] for row in rows],
+                            [row[2] for row in rows],
+                            [row[2] for row in rows],
+                        ],
+                    )
+
+        threads = [threading.Thread(target=trade, args=[number]) for number in range(4)]
+        threads.append(threading.Thread(target=feed))
+        for thread in threads:
+            thread.start()
+        began = time.monotonic()
+        while time.monotonic() - began < 6:
+            close(conn)
+        over.set()
+        for thread in threads:
+            thread.join()
+        end = datetime.now(UTC).replace(microsecond=0)
+        close(conn, end)
+        times = rebuild_all_marked(conn)
+        print(f"{len(every(conn, 'select from ledger.fills'))} fills, {times} rebuilt")
+        assert_bars(conn, curve_oracle.bars(curve_oracle.read(conn), end, max_instants=6))
+        assert_extremes(conn)
+        assert_sound(conn)
