@@ -23,6 +23,7 @@ COMMANDS = {
         "glue.cli.watch:watch",
         "Judge margins and close bars of equity curves, once a second.",
     ),
+    "chart": ("glue.cli.chart:chart", "Draw an account's equity and drawdown into a file."),
     "token": ("glue.cli.token:token", "Issue, list and revoke dashboard tokens."),
 }
 
