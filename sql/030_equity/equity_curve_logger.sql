@@ -438,7 +438,9 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_custom_plan
 set jit = off
 set enable_hashagg = off
-set work_mem = '64MB'
+set enable_hashjoin = off
+set max_parallel_workers_per_gather = 0
+set work_mem = '256MB'
 as $$
 declare
     v_first int[];
@@ -450,6 +452,7 @@ declare
     v_float_prices float8[];
     v_float_factors float8[];
     v_thinned boolean[];
+    v_is_one_second boolean;  -- then nothing is sorted by second
 begin
     with points as materialized (
         select c.class_id, row_number() over (order by c.class_id, p.at)::int as place,
@@ -471,13 +474,15 @@ begin
            array_agg(p.price::float8 order by place), array_agg(p.factor::float8 order by place),
            array_agg(p.is_thinned order by place),
            (select array_agg(b.first order by b.class_id) from bounds b),
-           (select array_agg(b.last order by b.class_id) from bounds b)
+           (select array_agg(b.last order by b.class_id) from bounds b),
+           coalesce(max(p.second), 0) = 0
     into v_at, v_seconds, v_prices, v_factors, v_float_prices, v_float_factors, v_thinned,
-         v_first, v_last
+         v_first, v_last, v_is_one_second
     from points p;
 
     with moves as (
-        select account_id, equity, v_at[place] as instant, v_seconds[place] as second,
+        select account_id, equity, v_at[place] as instant,
+               case when v_is_one_second then 0 else v_seconds[place] end as second,
                v_thinned[place] as is_thinned,
                case when abs(value - round(value)) < 0.498 then round(value)
                     else round((units * v_prices[place] - cost) * v_factors[place])::float8 end
@@ -503,20 +508,26 @@ begin
     ),
     states as (
         select account_id, equity, instant, second, is_thinned, change,
-               sum(change) over (partition by account_id order by second, instant) as gain
+               sum(change) over (
+                   partition by account_id
+                   order by case when not v_is_one_second then second end, instant
+               ) as gain
         from moves
     ),
     tops as (
-        select *, max(gain) over (partition by account_id, second order by instant) as top
+        select *, max(gain) over (
+            partition by account_id, case when not v_is_one_second then second end
+            order by instant
+        ) as top
         from states
     ),
     shapes as (
-        select account_id, second, min(equity) as equity, min(gain) as low, max(gain) as high,
+        select account_id, any_value(second) as second, any_value(equity) as equity, min(gain) as low, max(gain) as high,
                sum(change) as change, max(top - gain) as fall,
                max((top - gain) / nullif(equity + top, 0)) as fall_pct,
                bool_or(is_thinned) as is_thinned
         from tops
-        group by account_id, second
+        group by account_id, case when not v_is_one_second then second end
     ),
     placed as (
         select *, sum(change) over (partition by account_id order by second) as close,
