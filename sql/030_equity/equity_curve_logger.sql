@@ -522,7 +522,8 @@ begin
         from states
     ),
     shapes as (
-        select account_id, any_value(second) as second, any_value(equity) as equity, min(gain) as low, max(gain) as high,
+        select account_id, any_value(second) as second, any_value(equity) as equity,
+               min(gain) as low, max(gain) as high,
                sum(change) as change, max(top - gain) as fall,
                max((top - gain) / nullif(equity + top, 0)) as fall_pct,
                bool_or(is_thinned) as is_thinned
