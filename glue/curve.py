@@ -1,5 +1,6 @@
 """The curve's beat: has the bars of the equity curves closed once event time has passed them."""
 
+import contextlib
 import threading
 from types import TracebackType
 from typing import Self
@@ -49,7 +50,8 @@ class CurveKeeper:
         self._stop.set()
         connection = self._connection
         if connection is not None:
-            connection.cancel_safe(timeout=2.0)
+            with contextlib.suppress(psycopg.OperationalError):  # lost: nothing is to be cancelled
+                connection.cancel_safe(timeout=2.0)
         self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
