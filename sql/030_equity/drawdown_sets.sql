@@ -1,0 +1,302 @@
+-- Bars of a set of accounts in one reporting currency: what they are worth together at the end of
+-- each bucket in which one of them moved.
+
+-- The mid rate of the path in force, by the ticks before an instant; null where a leg had none.
+create or replace function equity.rate_before(
+    p_from_currency text, p_to_currency text, p_before timestamptz
+) returns numeric
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan  -- called for every bucket, planned once
+as $$
+declare
+    v_path market.conversion_rates;
+    v_first numeric;
+    v_second numeric;
+begin
+    if p_from_currency = p_to_currency then
+        return 1;
+    end if;
+    select * into v_path
+    from market.conversion_rates c
+    where c.from_currency = p_from_currency and c.to_currency = p_to_currency;
+    select market.mid(t.bid, t.ask) into v_first
+    from market.ticks t
+    where t.instrument_id = v_path.first_instrument_id and t.event_at < p_before
+    order by t.event_at desc, t.tick_id desc
+    limit 1;
+    if v_path.second_instrument_id is not null then
+        select market.mid(t.bid, t.ask) into v_second
+        from market.ticks t
+        where t.instrument_id = v_path.second_instrument_id and t.event_at < p_before
+        order by t.event_at desc, t.tick_id desc
+        limit 1;
+    end if;
+    return market.path_rate(
+        v_first, v_path.first_is_inverse, v_second, v_path.second_is_inverse
+    );
+end
+$$;
+
+comment on function equity.rate_before is
+    'Conversion rate by the ticks with an event time before an instant.';
+
+-- An account as its last bar before an instant left it; zero if it has none.
+create or replace function equity.account_before(
+    p_account_id bigint, p_before timestamptz,
+    out equity numeric, out balance numeric, out net_flow numeric
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    select c.equity_close, c.balance, c.net_flow into equity, balance, net_flow
+    from equity.curve_between(
+        p_account_id, date_trunc('day', p_before, 'UTC'), p_before, 2, false
+    ) c
+    order by c.bucket_at desc, c.part desc
+    limit 1;
+    if not found then
+        select c.equity_close, c.balance, c.net_flow into equity, balance, net_flow
+        from equity.curve_1d c
+        where c.account_id = p_account_id
+          and c.bucket_at < date_trunc('day', p_before, 'UTC')
+        order by c.bucket_at desc
+        limit 1;
+    end if;
+    if not found then
+        equity := 0;
+        balance := 0;
+        net_flow := 0;
+    end if;
+end
+$$;
+
+comment on function equity.account_before is
+    'Equity, balance and net flow of an account as its last bar before an instant left them.';
+
+-- Follows the values of a set: {index and value at the last flow, index, value}. Money that comes
+-- is there from the bucket's beginning, money that goes until its end.
+create or replace function equity.chain_index(
+    p_state numeric[], p_value numeric, p_flow numeric
+) returns numeric[]
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_index numeric := p_state[1];
+    v_base numeric := p_state[2];
+begin
+    if p_state is null then
+        return case when p_value > 0 then array[1, p_value, 1, p_value]
+            else array[null, null, null, p_value] end;
+    end if;
+    if p_flow > 0 or p_flow is null then
+        v_index := case when p_state[1] is null then 1
+            else coalesce(p_state[3], p_state[1]) end;
+        v_base := p_state[4] + p_flow;
+    end if;
+    if p_value is null and p_flow = 0 then
+        return array[v_index, v_base, null, null];
+    end if;
+    if v_index is null or v_base is null or p_value is null or v_base <= 0
+        or p_value - least(p_flow, 0) <= 0 then
+        return case when p_flow < 0 and p_value > 0 then array[1, p_value, null, p_value]
+            else array[null, null, null, p_value] end;
+    end if;
+    if p_flow < 0 then
+        v_index := market.round_div(v_index * (p_value - p_flow), v_base, 12);
+        return case when p_value > 0 then array[v_index, p_value, v_index, p_value]
+            else array[null, null, null, p_value] end;
+    end if;
+    return array[v_index, v_base, market.round_div(v_index * p_value, v_base, 12), p_value];
+end
+$$;
+
+comment on function equity.chain_index is 'The state of chained_index after one more bucket.';
+
+create or replace function equity.index_of(p_state numeric[]) returns numeric
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return p_state[3];
+end
+$$;
+
+comment on function equity.index_of is 'The index of a state of chained_index.';
+
+create or replace aggregate equity.chained_index(numeric, numeric) (
+    sfunc = equity.chain_index, stype = numeric[], finalfunc = equity.index_of, parallel = safe
+);
+
+comment on aggregate equity.chained_index(numeric, numeric) is
+    'Growth index over buckets (value at the end and net flow of each), which must come in order.';
+
+-- Buckets in which an account of the set has a bar; high, low and fall are those of the values at
+-- the ends of buckets. A sum that needs what is unknown is null.
+create or replace function equity.set_bars(
+    p_account_ids bigint[], p_currency text, p_from timestamptz, p_to timestamptz, p_bucket interval
+) returns table (
+    bucket_at timestamptz, open numeric, high numeric, low numeric, close numeric,
+    equity_open numeric, equity_high numeric, equity_low numeric, equity_close numeric,
+    balance numeric, net_flow_open numeric, net_flow numeric,
+    index_open numeric, index_high numeric, index_low numeric, index_close numeric,
+    fall numeric, fall_pct numeric, is_priced boolean, is_indexed boolean, is_thinned boolean
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    with bars as materialized (
+        select a.account_id, a.currency, b.*
+        from ledger.accounts a
+        cross join lateral equity.account_bars(a.account_id, p_from, p_to, p_bucket, false) b
+        where a.account_id = any (p_account_ids)
+    ),
+    grid as (
+        select g.bucket_at, least(
+            ((g.bucket_at at time zone 'UTC') + p_bucket) at time zone 'UTC', p_to
+        ) as end_at
+        from (select distinct b.bucket_at from bars b) g
+        union all
+        select '-infinity', p_from
+    ),
+    rates as (
+        select c.currency, g.bucket_at, equity.rate_before(c.currency, p_currency, g.end_at) as rate
+        from grid g
+        cross join (
+            select distinct a.currency from ledger.accounts a
+            where a.account_id = any (p_account_ids)
+        ) c
+    ),
+    known as (
+        select b.account_id, b.currency, b.bucket_at, b.equity_close, b.balance, b.net_flow
+        from bars b
+        union all
+        select
+            a.account_id, a.currency, '-infinity',
+            case when f.account_id is null then s.equity else f.equity_open end,
+            s.balance, coalesce(f.net_flow_open, s.net_flow)
+        from ledger.accounts a
+        cross join lateral equity.account_before(a.account_id, p_from) s
+        left join (
+            select distinct on (b.account_id) b.account_id, b.equity_open, b.net_flow_open
+            from bars b
+            order by b.account_id, b.bucket_at
+        ) f on f.account_id = a.account_id
+        where a.account_id = any (p_account_ids)
+    ),
+    stretches as (  -- each bar of an account and the buckets without one after it
+        select
+            a.account_id, a.currency, g.bucket_at, k.equity_close, k.balance, k.net_flow,
+            count(k.account_id) over (partition by a.account_id order by g.bucket_at) as stretch
+        from grid g
+        cross join (
+            select l.account_id, l.currency from ledger.accounts l
+            where l.account_id = any (p_account_ids)
+        ) a
+        left join known k on k.account_id = a.account_id and k.bucket_at = g.bucket_at
+    ),
+    filled as (
+        select
+            s.account_id, s.currency, s.bucket_at,
+            first_value(s.equity_close) over stretch as equity,
+            first_value(s.balance) over stretch as balance,
+            first_value(s.net_flow) over stretch as net_flow
+        from stretches s
+        window stretch as (partition by s.account_id, s.stretch order by s.bucket_at)
+    ),
+    converted as (
+        select
+            f.bucket_at,
+            -- what is nothing is nothing at any rate
+            case when f.equity = 0 then 0 else round(f.equity * r.rate, 2) end as equity,
+            case when f.balance = 0 then 0 else round(f.balance * r.rate, 2) end as balance,
+            case when f.flow = 0 then 0 else round(f.flow * r.rate, 2) end as flow
+        from (
+            select f.*, f.net_flow - lag(f.net_flow, 1, 0::numeric) over (
+                partition by f.account_id order by f.bucket_at
+            ) as flow
+            from filled f
+        ) f
+        join rates r on r.currency = f.currency and r.bucket_at = f.bucket_at
+    ),
+    summed as (
+        select
+            c.bucket_at,
+            case when bool_and(c.equity is not null) then sum(c.equity) end as value,
+            case when bool_and(c.balance is not null) then sum(c.balance) end as balance,
+            case when bool_and(c.flow is not null) then sum(c.flow) end as flow
+        from converted c
+        group by c.bucket_at
+    ),
+    chained as (
+        select
+            s.*,
+            case when bool_and(s.flow is not null) over w then sum(s.flow) over w end as net_flow,
+            equity.chained_index(s.value, s.flow) over w as index
+        from summed s
+        window w as (order by s.bucket_at)
+    ),
+    before_funding as (  -- nothing moved before the first index
+        select
+            c.*,
+            c.value - c.net_flow as performance,
+            c.index is null and max(c.index) over w is null
+                and bool_and(c.value is not null) over w
+                and max(c.value - c.net_flow) over w = min(c.value - c.net_flow) over w
+                as is_before
+        from chained c
+        window w as (order by c.bucket_at)
+    ),
+    paired as (
+        select
+            f.bucket_at, f.value, f.balance, f.net_flow, f.performance,
+            case when f.is_before then 1 else f.index end as index,
+            lag(f.value) over w as value_before,
+            lag(f.net_flow) over w as net_flow_before,
+            lag(f.performance) over w as performance_before,
+            lag(case when f.is_before then 1 else f.index end) over w as index_before
+        from before_funding f
+        window w as (order by f.bucket_at)
+    ),
+    followed as (  -- an index begun anew, or one lost, breaks the bucket
+        select
+            p.*,
+            p.index is not null and (p.index_before is not null or p.value_before is null)
+                or p.value is null as is_whole
+        from paired p
+    )
+    select
+        p.bucket_at,
+        p.performance_before,
+        greatest(p.performance_before, p.performance), least(p.performance_before, p.performance),
+        p.performance,
+        p.value_before,
+        greatest(p.value_before, p.value), least(p.value_before, p.value),
+        p.value,
+        p.balance, p.net_flow_before, p.net_flow,
+        p.index_before,
+        case when p.is_whole then greatest(p.index_before, p.index) end,
+        case when p.is_whole then least(p.index_before, p.index) end,
+        p.index,
+        greatest(p.performance_before - p.performance, 0),
+        case when p.is_whole then coalesce(market.round_div(
+            greatest(p.index_before - p.index, 0), nullif(p.index_before, 0), 12
+        ), 0) end,
+        p.performance_before is not null and p.performance is not null,
+        p.is_whole,
+        coalesce(t.is_thinned, false)
+    from followed p
+    left join (
+        select b.bucket_at, bool_or(b.is_thinned) as is_thinned from bars b group by b.bucket_at
+    ) t on t.bucket_at = p.bucket_at
+    where p.bucket_at > '-infinity'
+    order by p.bucket_at;
+end
+$$;
+
+comment on function equity.set_bars is
+    'Accounts together in one reporting currency, in buckets, in their order.';
