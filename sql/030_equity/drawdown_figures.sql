@@ -15,7 +15,7 @@ begin
     return query
     with peaked as (
         select
-            b.bucket_at, b.high, b.low, b.close, b.fall,
+            b.bucket_at, b.open, b.high, b.low, b.close, b.fall,
             b.index_open, b.index_high, b.index_low, b.index_close, b.fall_pct, b.is_indexed,
             greatest(first_value(b.open) over w, max(b.high) over before) as peak
         from equity.curve_buckets(p_account_ids, p_currency, p_from, p_to, p_bucket, true) b
@@ -30,7 +30,12 @@ begin
             r.is_peak and p.fall > 0 and p.close = p.high and p.peak - p.low <= p.fall as is_within
         from peaked p
         cross join lateral (
-            select p.high is not null and (p.high >= p.peak) is not false as is_peak
+            -- one that only opened at the mark has not come back to it
+            select p.high is not null and coalesce(
+                p.high > p.peak or p.high = p.peak and (
+                    p.open is null or p.open < p.peak or p.fall > 0 and p.close = p.high
+                ), true
+            ) as is_peak
         ) r
     ),
     numbered as materialized (

@@ -53,7 +53,7 @@ comment on function equity.curve_level is
     'Which bars make up buckets of this width: of days, hours, minutes or seconds (3 to 0).';
 
 -- Up to which bar (excluded) an account was not funded yet though it has bars in the range; null
--- if there are none, or one of them moved. Only a first day without index can hide such bars.
+-- if there are none, or it ever moved. Only a first day without index can hide such bars.
 create or replace function equity.unfunded_to(
     p_account_id bigint, p_from timestamptz, p_to timestamptz,
     out funded_at timestamptz, out funded_part int
@@ -81,7 +81,8 @@ begin
     limit 1;
     if v_is_indexed is not true or exists (
         select from equity.curve_1s c
-        where c.account_id = p_account_id and c.bucket_at < p_from and c.is_indexed
+        where c.account_id = p_account_id and c.bucket_at < p_from
+          and (c.is_indexed or not c.is_priced or c.high <> c.low)
     ) then
         funded_at := null;
         funded_part := null;

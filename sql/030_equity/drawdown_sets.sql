@@ -88,8 +88,10 @@ declare
     v_base numeric := p_state[2];
 begin
     if p_state is null then
-        return case when p_value > 0 then array[1, p_value, 1, p_value]
-            else array[null, null, null, p_value] end;
+        return case  -- the first known value begins it
+            when p_value > 0 then array[1, p_value, 1, p_value]
+            when p_value <= 0 then array[null, null, null, p_value]
+        end;
     end if;
     if p_flow > 0 or p_flow is null then
         v_index := case when p_state[1] is null then 1
@@ -164,12 +166,23 @@ begin
         select '-infinity', p_from
     ),
     rates as (
-        select c.currency, g.bucket_at, equity.rate_before(c.currency, p_currency, g.end_at) as rate
-        from grid g
-        cross join (
-            select distinct a.currency from ledger.accounts a
-            where a.account_id = any (p_account_ids)
-        ) c
+        select
+            r.*,
+            -- what came before the first rate is converted at that
+            case when r.bucket_at > '-infinity' then r.rate
+                else first_value(r.rate) over (
+                    partition by r.currency order by r.rate is null, r.bucket_at
+                ) end as flow_rate
+        from (
+            select
+                c.currency, g.bucket_at,
+                equity.rate_before(c.currency, p_currency, g.end_at) as rate
+            from grid g
+            cross join (
+                select distinct a.currency from ledger.accounts a
+                where a.account_id = any (p_account_ids)
+            ) c
+        ) r
     ),
     known as (
         select b.account_id, b.currency, b.bucket_at, b.equity_close, b.balance, b.net_flow
@@ -214,7 +227,7 @@ begin
             -- what is nothing is nothing at any rate
             case when f.equity = 0 then 0 else round(f.equity * r.rate, 2) end as equity,
             case when f.balance = 0 then 0 else round(f.balance * r.rate, 2) end as balance,
-            case when f.flow = 0 then 0 else round(f.flow * r.rate, 2) end as flow
+            case when f.flow = 0 then 0 else round(f.flow * r.flow_rate, 2) end as flow
         from (
             select f.*, f.net_flow - lag(f.net_flow, 1, 0::numeric) over (
                 partition by f.account_id order by f.bucket_at

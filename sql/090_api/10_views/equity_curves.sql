@@ -189,3 +189,9 @@ comment on column api.equity_curve_1d.bar_count is 'Of how many bars of a second
 
 grant select on api.equity_curve_1d
     to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+
+-- a view runs as its owner, but not the aggregates in it
+grant execute on function
+    equity.deepest_fall(numeric, numeric, numeric),
+    equity.deepest_fall_pct(numeric, numeric, numeric)
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
