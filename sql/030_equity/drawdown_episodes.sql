@@ -1,4 +1,101 @@
--- Episodes of drawdown, and the figures of a whole range.
+-- Episodes of drawdown: from a peak through a trough to the recovery.
+
+-- What episodes are found from. Where the high-water mark is not reached all day, or all hour, one
+-- bar of the day or hour stands for its minutes; only the time of its low remains to be found.
+create or replace function equity.episode_bars(
+    p_account_ids bigint[], p_currency text, p_from timestamptz, p_to timestamptz, p_bucket interval
+) returns table (
+    bucket_at timestamptz, width interval,
+    open numeric, high numeric, low numeric, close numeric, fall numeric,
+    index_open numeric, index_high numeric, index_low numeric, index_close numeric,
+    fall_pct numeric, is_indexed boolean
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan  -- with constants whole chunks are left out
+as $$
+declare
+    v_account_id bigint := p_account_ids[1];
+    v_first timestamptz := date_trunc('day', p_from, 'UTC');
+    v_last timestamptz := date_trunc('day', p_to, 'UTC');
+    v_peak numeric;
+    v_days timestamptz[];
+    v_hours timestamptz[];
+begin
+    v_first := case when v_first < p_from then v_first + interval '24 hours' else v_first end;
+    if p_currency is not null or p_bucket <> interval '1 minute' or v_first >= v_last
+        or exists (
+            select from equity.unfunded_to(v_account_id, p_from, p_to) u
+            where u.funded_at is not null
+        ) then
+        return query select
+            b.bucket_at, p_bucket, b.open, b.high, b.low, b.close, b.fall,
+            b.index_open, b.index_high, b.index_low, b.index_close, b.fall_pct, b.is_indexed
+        from equity.curve_buckets(p_account_ids, p_currency, p_from, p_to, p_bucket, true) b;
+        return;
+    end if;
+    return query select
+        b.bucket_at, p_bucket, b.open, b.high, b.low, b.close, b.fall,
+        b.index_open, b.index_high, b.index_low, b.index_close, b.fall_pct, b.is_indexed
+    from equity.account_bars(v_account_id, v_last, p_to, p_bucket, true) b
+    where v_last < p_to;
+    if p_from < v_first then
+        return query select
+            b.bucket_at, p_bucket, b.open, b.high, b.low, b.close, b.fall,
+            b.index_open, b.index_high, b.index_low, b.index_close, b.fall_pct, b.is_indexed
+        from equity.account_bars(v_account_id, p_from, v_first, p_bucket, true) b;
+        select greatest(public.first(b.open, b.bucket_at), max(b.high)) into v_peak
+        from equity.account_bars(v_account_id, p_from, v_first, interval '1 day', true) b;
+    end if;
+
+    select coalesce(array_agg(d.bucket_at) filter (where d.is_reaching), '{}') into v_days
+    from (
+        select c.bucket_at,
+            (c.high >= greatest(v_peak, max(c.high) over before)) is not false
+                or lag(c.bucket_at) over w is null or lead(c.bucket_at) over w is null
+                as is_reaching
+        from equity.curve_1d c
+        where c.account_id = v_account_id and c.bucket_at >= v_first and c.bucket_at < v_last
+        window
+            w as (order by c.bucket_at),
+            before as (order by c.bucket_at rows between unbounded preceding and 1 preceding)
+    ) d;
+    select coalesce(array_agg(h.bucket_at) filter (where h.is_reaching), '{}') into v_hours
+    from (
+        select c.bucket_at,
+            (c.high >= greatest(v_peak, max(c.high) over before)) is not false
+                or lag(c.bucket_at) over w is null or lead(c.bucket_at) over w is null
+                as is_reaching
+        from equity.curve_1h c
+        where c.account_id = v_account_id and c.bucket_at >= v_first and c.bucket_at < v_last
+          and date_trunc('day', c.bucket_at, 'UTC') = any (v_days)
+        window
+            w as (order by c.bucket_at),
+            before as (order by c.bucket_at rows between unbounded preceding and 1 preceding)
+    ) h;
+    return query select
+        c.bucket_at, interval '24 hours', c.open, c.high, c.low, c.close, c.fall,
+        c.index_open, c.index_high, c.index_low, c.index_close, c.fall_pct, c.is_indexed
+    from equity.curve_1d c
+    where c.account_id = v_account_id and c.bucket_at >= v_first and c.bucket_at < v_last
+      and c.bucket_at <> all (v_days);
+    return query select
+        c.bucket_at, interval '1 hour', c.open, c.high, c.low, c.close, c.fall,
+        c.index_open, c.index_high, c.index_low, c.index_close, c.fall_pct, c.is_indexed
+    from equity.curve_1h c
+    where c.account_id = v_account_id and c.bucket_at >= v_first and c.bucket_at < v_last
+      and date_trunc('day', c.bucket_at, 'UTC') = any (v_days) and c.bucket_at <> all (v_hours);
+    return query select
+        c.bucket_at, p_bucket, c.open, c.high, c.low, c.close, c.fall,
+        c.index_open, c.index_high, c.index_low, c.index_close, c.fall_pct, c.is_indexed
+    from equity.curve_1m c
+    where c.account_id = v_account_id and c.bucket_at >= v_first and c.bucket_at < v_last
+      and date_trunc('hour', c.bucket_at, 'UTC') = any (v_hours);
+end
+$$;
+
+comment on function equity.episode_bars is
+    'The buckets of a range, those that cannot begin or end an episode put together.';
 
 -- A bucket that reaches the high-water mark ends an episode and begins the next one. If its low is
 -- further below the old peak than anything fell inside it, the low came before the recovery.
@@ -10,15 +107,16 @@ create or replace function equity.episodes(
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
 as $$
 begin
     return query
     with peaked as (
         select
-            b.bucket_at, b.open, b.high, b.low, b.close, b.fall,
+            b.bucket_at, b.width, b.open, b.high, b.low, b.close, b.fall,
             b.index_open, b.index_high, b.index_low, b.index_close, b.fall_pct, b.is_indexed,
             greatest(first_value(b.open) over w, max(b.high) over before) as peak
-        from equity.curve_buckets(p_account_ids, p_currency, p_from, p_to, p_bucket, true) b
+        from equity.episode_bars(p_account_ids, p_currency, p_from, p_to, p_bucket) b
         window
             w as (order by b.bucket_at),
             before as (order by b.bucket_at rows between unbounded preceding and 1 preceding)
@@ -50,6 +148,9 @@ begin
             max(n.peak - n.low) filter (where not n.is_peak) as fall,
             public.first(n.bucket_at, n.low order by n.bucket_at)
                 filter (where not n.is_peak and n.low is not null) as low_at,
+            public.first(n.width, n.low order by n.bucket_at)
+                filter (where not n.is_peak and n.low is not null) as low_width,
+            min(n.low) filter (where not n.is_peak) as low,
             max(case when n.is_low_first then n.high - n.close else n.fall end)
                 filter (where n.is_peak and not n.is_within) as own_fall,
             max(n.peak - n.low) filter (where n.is_low_first) as fall_before,
@@ -102,7 +203,13 @@ begin
             f.peak_at,
             case
                 when f.own_fall >= greatest(f.own_fall, f.fall, f.later_fall) then f.peak_at
-                when f.fall >= greatest(f.fall, f.later_fall) then f.low_at
+                when f.fall >= greatest(f.fall, f.later_fall) then case
+                    when f.low_width = p_bucket then f.low_at
+                    else (
+                        select min(c.bucket_at) from equity.curve_1m c
+                        where c.account_id = p_account_ids[1] and c.bucket_at >= f.low_at
+                          and c.bucket_at < f.low_at + f.low_width and c.low = f.low
+                    ) end
                 else f.recovered_at
             end as trough_at,
             f.recovered_at,
@@ -138,123 +245,3 @@ end
 $$;
 
 comment on function equity.episodes is 'Falls below the high-water mark since p_from, in order.';
-
--- Daily returns are of UTC days, from the first bar's to the last one's; a day without a bar
--- returns nothing, one without a known close has no return.
-create or replace function equity.range_performance(
-    p_account_ids bigint[], p_currency text, p_from timestamptz, p_to timestamptz, p_bucket interval
-) returns table (
-    days bigint, net_profit numeric, time_weighted_return numeric, annual_return numeric,
-    volatility numeric, sharpe_ratio numeric, sortino_ratio numeric, calmar_ratio numeric,
-    max_drawdown numeric, max_drawdown_pct numeric, ulcer_index numeric, recovery_factor numeric,
-    best_day date, best_return numeric, worst_day date, worst_return numeric,
-    longest_under_water interval, is_priced boolean, is_thinned boolean
-)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return query
-    with bars as materialized (
-        select
-            b.*,
-            (b.bucket_at at time zone 'UTC')::date as day,
-            greatest(first_value(b.open) over upto, max(b.high) over before) as peak,
-            max(b.index_high) over before as index_peak
-        from equity.curve_buckets(p_account_ids, p_currency, p_from, p_to, '1 day', true) b
-        window
-            upto as (order by b.bucket_at rows unbounded preceding),
-            before as (order by b.bucket_at rows between unbounded preceding and 1 preceding)
-    ),
-    whole as (
-        select
-            public.first(b.open, b.bucket_at) as open,
-            public.last(b.close, b.bucket_at) as close,
-            public.first(b.index_open, b.bucket_at) as index_open,
-            public.last(b.index_close, b.bucket_at) as index_close,
-            max(greatest(b.fall, b.peak - b.low)) as fall,
-            max(greatest(b.fall_pct, market.round_div(
-                b.index_peak - b.index_low, nullif(b.index_peak, 0), 12
-            ))) as fall_pct,
-            max(b.day) - min(b.day) + 1 as days,
-            coalesce(bool_and(b.is_priced), true) as is_priced,
-            coalesce(bool_and(b.is_indexed), false) as is_indexed,
-            coalesce(bool_or(b.is_thinned), false) as is_thinned
-        from bars b
-    ),
-    closes as (
-        select
-            b.day, b.index_close,
-            coalesce(
-                lag(b.index_close) over w,
-                case when row_number() over w = 1 then w.index_open end
-            ) as index_before,
-            greatest(w.index_open, max(b.index_close) over w) as index_peak,
-            coalesce(lead(b.day) over w, b.day + 1) - b.day - 1 as idle_days
-        from bars b cross join whole w
-        where w.is_indexed and b.index_close is not null
-        window w as (order by b.day)
-    ),
-    returns as (
-        select c.day, market.round_div(
-            c.index_close - c.index_before, nullif(c.index_before, 0), 12
-        ) as return, market.round_div(
-            c.index_peak - c.index_close, nullif(c.index_peak, 0), 12
-        ) as drawdown
-        from closes c
-        union all
-        select c.day + idle.number, 0, market.round_div(
-            c.index_peak - c.index_close, nullif(c.index_peak, 0), 12
-        )
-        from closes c
-        cross join lateral generate_series(1, c.idle_days) idle (number)
-        where not exists (select from bars b where b.day = c.day + idle.number)
-    ),
-    daily as (
-        select
-            avg(r.return) as mean,
-            stddev_samp(r.return) as deviation,
-            sqrt(avg(least(r.return, 0) * least(r.return, 0))) as downside,
-            sqrt(avg(r.drawdown * r.drawdown)) as ulcer,
-            public.first(r.day, -r.return order by r.day) as best_day,
-            max(r.return) as best_return,
-            public.first(r.day, r.return order by r.day) as worst_day,
-            min(r.return) as worst_return
-        from returns r
-        where r.return is not null
-    ),
-    figures as (
-        select
-            w.*,
-            market.round_div(w.index_close - w.index_open, nullif(w.index_open, 0), 12) as growth,
-            case when w.is_indexed then w.fall_pct end as known_fall_pct,
-            case when w.is_indexed and w.index_open > 0
-                then power(w.index_close / w.index_open, 365.0 / w.days) - 1 end as annual_return
-        from whole w
-    )
-    select
-        coalesce(f.days, 0)::bigint,
-        case when f.days is null then 0 else f.close - f.open end,
-        case when f.is_indexed then f.growth end,
-        round(f.annual_return, 12),
-        round(d.deviation * sqrt(365::numeric), 12),
-        round(d.mean / nullif(d.deviation, 0) * sqrt(365::numeric), 12),
-        round(d.mean / nullif(d.downside, 0) * sqrt(365::numeric), 12),
-        round(f.annual_return / nullif(f.known_fall_pct, 0), 12),
-        case when f.days is null then 0 else f.fall end,
-        f.known_fall_pct,
-        round(d.ulcer, 12),
-        market.round_div(f.close - f.open, nullif(f.fall, 0), 12),
-        d.best_day, d.best_return, d.worst_day, d.worst_return,
-        coalesce((
-            select max(e.length)
-            from equity.episodes(p_account_ids, p_currency, p_from, p_to, p_bucket) e
-        ), interval '0'),
-        f.is_priced, f.is_thinned
-    from figures f
-    cross join daily d;
-end
-$$;
-
-comment on function equity.range_performance is
-    'The figures of a range; ratios are of daily returns.';
