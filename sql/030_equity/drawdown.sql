@@ -98,7 +98,7 @@ comment on function equity.accounts_of_set is 'The accounts that a list names, n
 
 create or replace function equity.curve_buckets(
     p_account_ids bigint[], p_currency text, p_from timestamptz, p_to timestamptz,
-    p_bucket interval, p_for_falls boolean
+    p_bucket interval
 ) returns table (
     bucket_at timestamptz, open numeric, high numeric, low numeric, close numeric,
     equity_open numeric, equity_high numeric, equity_low numeric, equity_close numeric,
@@ -112,7 +112,7 @@ as $$
 begin
     if p_currency is null then
         return query select *
-        from equity.account_bars(p_account_ids[1], p_from, p_to, p_bucket, p_for_falls);
+        from equity.account_bars(p_account_ids[1], p_from, p_to, p_bucket, true);
     else
         return query select *
         from equity.set_bars(p_account_ids, p_currency, p_from, p_to, p_bucket);
@@ -142,7 +142,7 @@ begin
             max(b.index_high) over upto as index_peak,
             max(b.index_high) over before as index_peak_before,
             bool_and(b.is_indexed) over upto as is_known
-        from equity.curve_buckets(p_account_ids, p_currency, p_from, p_to, p_bucket, true) b
+        from equity.curve_buckets(p_account_ids, p_currency, p_from, p_to, p_bucket) b
         window
             upto as (order by b.bucket_at rows unbounded preceding),
             before as (order by b.bucket_at rows between unbounded preceding and 1 preceding)
@@ -187,7 +187,7 @@ begin
             b.*, n.number, n.number - mod(n.number, v_before + 1) as block
         from equity.curve_buckets(
             p_account_ids, p_currency,
-            v_from - v_before * v_width * interval '1 second', p_to, p_bucket, true
+            v_from - v_before * v_width * interval '1 second', p_to, p_bucket
         ) b
         cross join lateral (
             select (extract(epoch from b.bucket_at)::bigint + 100000000000000) / v_width as number

@@ -25,7 +25,8 @@ begin
     from equity.curve_pieces(p_from, p_to, v_level) p
     where p_bucket = ('{00:00:01,00:01:00,01:00:00,24:00:00}'::interval[])[v_level + 1];
     if v_fits and p_for_falls then
-        select u.funded_at is null into v_fits from equity.unfunded_to(p_account_id, p_from, p_to) u;
+        select u.funded_at is null into v_fits
+        from equity.unfunded_to(p_account_id, p_from, p_to) u;
     end if;
     if v_fits and v_level = 0 then
         v_fits := not exists (

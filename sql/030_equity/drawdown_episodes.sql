@@ -31,7 +31,7 @@ begin
         return query select
             b.bucket_at, p_bucket, b.open, b.high, b.low, b.close, b.fall,
             b.index_open, b.index_high, b.index_low, b.index_close, b.fall_pct, b.is_indexed
-        from equity.curve_buckets(p_account_ids, p_currency, p_from, p_to, p_bucket, true) b;
+        from equity.curve_buckets(p_account_ids, p_currency, p_from, p_to, p_bucket) b;
         return;
     end if;
     return query select

@@ -22,7 +22,7 @@ begin
             (b.bucket_at at time zone 'UTC')::date as day,
             greatest(first_value(b.open) over upto, max(b.high) over before) as peak,
             max(b.index_high) over before as index_peak
-        from equity.curve_buckets(p_account_ids, p_currency, p_from, p_to, '1 day', true) b
+        from equity.curve_buckets(p_account_ids, p_currency, p_from, p_to, '1 day') b
         window
             upto as (order by b.bucket_at rows unbounded preceding),
             before as (order by b.bucket_at rows between unbounded preceding and 1 preceding)

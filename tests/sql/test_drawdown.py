@@ -430,14 +430,15 @@ def walked_episodes(bars: list[Row], groups: list[list[Row]]) -> list[dict[str, 
     return found
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("width", [SECOND, MINUTE, 2 * HOUR, ONE_DAY])
 def test_episodes_are_those_of_a_walk_along_the_curve(
     conn: Connection, seed: int, width: timedelta
 ) -> None:
     flows = seed % 2 * 4
-    account_id = random_curve(seed, 80, 40 * MINUTE, flows).store(conn, empty_account(conn))
-    begin, end = DAY + 9 * HOUR, DAY + 2 * ONE_DAY
+    step = (1 + seed % 3 * 4) * 40 * MINUTE  # up to two weeks
+    account_id = random_curve(seed, 80, step, flows).store(conn, empty_account(conn))
+    begin, end = DAY + 9 * HOUR, DAY + 20 * ONE_DAY + 23 * HOUR
     bars = raw(conn, account_id, begin, end)
     expected = walked_episodes(bars, buckets(bars, width))
     rows = call(conn, "drawdown_episodes", account_id, begin, end, width)

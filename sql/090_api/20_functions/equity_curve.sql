@@ -20,7 +20,7 @@ begin
     select
         b.bucket_at, b.equity_open, b.equity_high, b.equity_low, b.equity_close,
         b.balance, b.net_flow, b.close, b.index_close, b.is_priced, b.is_thinned
-    from equity.curve_buckets(array[p_account_id], null, p_from, p_to, p_bucket, false) b
+    from equity.account_bars(p_account_id, p_from, p_to, p_bucket, false) b
     order by b.bucket_at;
 end
 $$;
@@ -56,7 +56,7 @@ begin
     select
         b.bucket_at, b.equity_open, b.equity_high, b.equity_low, b.equity_close,
         b.balance, b.net_flow, b.close, b.index_close, b.is_priced, b.is_thinned
-    from equity.curve_buckets(v_account_ids, p_currency, p_from, p_to, p_bucket, false) b
+    from equity.set_bars(v_account_ids, p_currency, p_from, p_to, p_bucket) b
     order by b.bucket_at;
 end
 $$;
@@ -98,7 +98,7 @@ begin
     select
         b.bucket_at, b.equity_open, b.equity_high, b.equity_low, b.equity_close,
         b.balance, b.net_flow, b.close, b.index_close, b.is_priced, b.is_thinned
-    from equity.curve_buckets(array[p_account_id], null, p_from, p_to, v_bucket, false) b
+    from equity.account_bars(p_account_id, p_from, p_to, v_bucket, false) b
     order by b.bucket_at;
 end
 $$;
