@@ -212,7 +212,16 @@ def test_below_zero_percent_is_unknown_and_money_is_not(conn: Connection) -> Non
     ]
     (episode,) = whole(conn, "drawdown_episodes", account_id)
     assert (episode["depth"], episode["depth_pct"]) == (160, None)
-    rolling = whole(conn, "rolling_drawdown", account_id, "2 days", "1 day")
+    rolling = call(
+        conn,
+        "rolling_drawdown",
+        [account_id],
+        "USD",
+        DAY - ONE_DAY,
+        DAY + 9 * ONE_DAY,
+        "2 days",
+        "1 day",
+    )
     assert [(row["max_drawdown"], row["max_drawdown_pct"]) for row in rolling] == [
         (0, 0),
         (160, None),
@@ -385,7 +394,13 @@ def test_the_rolling_drawdown_is_that_of_each_window(
             last = at + bucket
             money, percent = deepest([b for b in bars if last - window <= b["bucket_at"] < last])
             expected.append((at, money, percent))
-    rows = call(conn, "rolling_drawdown", account_id, begin, end, window, given)
+    rows = every(
+        conn,
+        "select * from equity.rolling_falls(array[%s], null, %s, %s, %s, %s)",
+        [account_id, begin, end, window, bucket],
+    )
+    if given is None:
+        assert call(conn, "rolling_drawdown", account_id, begin, end, window) == rows
     assert expected
     assert [
         (row["bucket_at"], row["max_drawdown"], row["max_drawdown_pct"]) for row in rows
@@ -441,7 +456,13 @@ def test_episodes_are_those_of_a_walk_along_the_curve(
     begin, end = DAY + 9 * HOUR, DAY + 20 * ONE_DAY + 23 * HOUR
     bars = raw(conn, account_id, begin, end)
     expected = walked_episodes(bars, buckets(bars, width))
-    rows = call(conn, "drawdown_episodes", account_id, begin, end, width)
+    rows = every(
+        conn,
+        "select * from equity.episodes(array[%s], null, %s, %s, %s)",
+        [account_id, begin, end, width],
+    )
+    if width == MINUTE:
+        assert call(conn, "drawdown_episodes", account_id, begin, end) == rows
     names = ("peak_at", "trough_at", "recovered_at", "depth")
     assert [tuple(row[name] for name in names) for row in rows] == [
         tuple(row[name] for name in names) for row in expected
@@ -654,7 +675,8 @@ def test_a_bucket_must_be_of_whole_seconds_or_months(
     conn: Connection, function: str, bucket: str | None
 ) -> None:
     account_id = empty_account(conn)
-    for first in ([account_id], [[account_id], "USD"]):
+    alone = [] if function == "drawdown_episodes" else [[account_id]]
+    for first in (*alone, [[account_id], "USD"]):
         assert (
             state_of(
                 lambda first=first: every(
@@ -684,18 +706,38 @@ def test_a_window_must_be_of_whole_buckets(
     conn: Connection, window: str | None, bucket: str | None
 ) -> None:
     account_id = empty_account(conn)
-    for first in ([account_id], [[account_id], "USD"]):
+    assert (
+        state_of(
+            lambda: every(
+                conn,
+                "select * from api.rolling_drawdown(%s, 'USD', %s, %s, %s::interval, %s::interval)",
+                [[account_id], DAY, DAY + ONE_DAY, window, bucket],
+            )
+        )
+        == "TM162"
+    )
+    if bucket is None:
         assert (
             state_of(
-                lambda first=first: every(
+                lambda: every(
                     conn,
-                    f"select * from api.rolling_drawdown("
-                    f"{'%s' if len(first) == 1 else '%s, %s'}, %s, %s, %s::interval, %s::interval)",
-                    [*first, DAY, DAY + ONE_DAY, window, bucket],
+                    "select * from api.rolling_drawdown(%s, %s, %s, %s::interval)",
+                    [account_id, DAY, DAY + ONE_DAY, window],
                 )
             )
             == "TM162"
         )
+
+
+def test_literals_without_a_type_tell_accounts_from_sets(conn: Connection) -> None:
+    daily(conn, 10, 5)
+    for function, more in [(name, ", '1 day'") for name in sorted(WITH_WIDTH)] + [
+        ("drawdown_episodes", ""),
+        ("performance", ""),
+    ]:
+        for first in ("1", "'1'", "'{1}', 'USD'", "null, 'USD'"):
+            statement = f"select from api.{function}({first}, '2026-01-01', '2027-01-01'{more})"
+            assert every(conn, statement)
 
 
 def test_readers_may_read_and_others_may_not(conn: Connection) -> None:
