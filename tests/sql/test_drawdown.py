@@ -596,6 +596,25 @@ def test_a_set_begins_with_what_its_accounts_were_worth_before(conn: Connection)
     assert (row["open"], row["close"], row["net_flow"], row["balance"]) == (221, 231, 200, 200)
 
 
+def test_rates_are_those_of_the_moment_along_the_path_however_old(conn: Connection) -> None:
+    """EUR to JPY through USD; USD/JPY last ticked in the year before."""
+    instrument(conn, "EUR/USD")
+    instrument(conn, "USD/JPY")
+    for day, price in ((-1, "1.10"), (1, "1.20"), (4, "1.50")):
+        quote(conn, DAY + day * ONE_DAY, price)
+    conn.execute(
+        "select api.ingest_ticks('{USD/JPY}', array[%s::timestamptz], '{149}', '{151}')",
+        [DAY - 100 * ONE_DAY],
+    )
+    euros = Curve().flow(100).move(DAY + HOUR, 10).move(DAY + 25 * HOUR, 20)
+    euro_id = euros.store(conn, account(conn, "EUR", deposit=None))
+    for begin, end in ((DAY, DAY + 9 * ONE_DAY), ("-infinity", "infinity")):
+        rows = call(conn, "equity_curve", [euro_id], "JPY", begin, end, "1 day")
+        # a tick at the end of a bucket belongs to the next one
+        assert [row["close"] for row in rows] == [D("18150.00"), D("21600.00")]
+    assert rows[0]["growth_index"] == 1
+
+
 def test_a_set_is_unknown_where_a_rate_is(conn: Connection) -> None:
     instrument(conn, "EUR/USD")
     dollars = daily(conn, 10, -10, 5)
