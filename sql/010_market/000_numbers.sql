@@ -1,16 +1,15 @@
 -- Arithmetic that is exact to the last digit. The bodies are bound when they are created, which is
 -- why these functions pin no search_path: pinned, they could not be inlined into a statement.
 
--- Divides and rounds once, half away from zero; numeric division followed by round() rounds twice.
+-- Divides and rounds once, half away from zero: one decimal more than asked for, cut off there, tells
+-- on which side of the half a quotient is. Numeric division followed by round() rounds twice.
 create or replace function market.round_div(
     p_numerator numeric, p_denominator numeric, p_scale int
 ) returns numeric
 language sql immutable strict parallel safe
-return sign(p_numerator) * sign(p_denominator) * round(
-    div(
-        2 * abs(p_numerator) * ('1e' || p_scale::text)::numeric + abs(p_denominator),
-        2 * abs(p_denominator)
-    ) * ('1e-' || p_scale::text)::numeric,
+return round(
+    div(p_numerator * ('1e' || (p_scale + 1)::text)::numeric, p_denominator)
+        * ('1e-' || (p_scale + 1)::text)::numeric,
     p_scale
 );
 
