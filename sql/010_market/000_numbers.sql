@@ -1,8 +1,8 @@
 -- Arithmetic that is exact to the last digit. The bodies are bound when they are created, which is
 -- why these functions pin no search_path: pinned, they could not be inlined into a statement.
 
--- Divides and rounds once, half away from zero: one decimal more than asked for, cut off there, tells
--- on which side of the half a quotient is. Numeric division followed by round() rounds twice.
+-- Divides and rounds once, half away from zero: one decimal more than asked for, cut off there,
+-- tells on which side of the half a quotient is. Division followed by round() rounds twice.
 create or replace function market.round_div(
     p_numerator numeric, p_denominator numeric, p_scale int
 ) returns numeric

@@ -1,0 +1,213 @@
+-- What bars_by_ticks begins with.
+create or replace view equity.curve_floats as
+select c.account_id,
+       ((c.performance + c.net_flow) * ('1e' || s.money_scale::text)::numeric)::float8 as equity
+from equity.curves c join equity.account_states s using (account_id);
+
+comment on view equity.curve_floats is
+    'Equity where the curve of each account stands, in minor units of its currency.';
+
+-- The bars of accounts to which nothing but ticks has happened: of most, most of the time. What a
+-- position is worth is computed in floats, as equity.value_all_accounts does, where they are
+-- certain to round as the exact value does; so are fractions. Prices come from arrays, in which a
+-- class of legs has its instants one after another.
+create or replace function equity.bars_by_ticks(
+    p_from timestamptz,
+    p_paths equity.priced_instants[],
+    p_except bigint[],
+    out bars equity.curve_bars[],
+    out left_out bigint[]
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+set jit = off
+set enable_hashagg = off
+set enable_hashjoin = off
+set max_parallel_workers_per_gather = 0
+set work_mem = '256MB'
+as $$
+declare
+    v_first int[];
+    v_last int[];
+    v_at int[];
+    v_seconds int[];
+    v_prices numeric[];
+    v_factors numeric[];
+    v_float_prices float8[];
+    v_float_factors float8[];
+    v_thinned boolean[];
+    v_is_one_second boolean;  -- then nothing is sorted by second
+begin
+    with points as materialized (
+        select c.class_id, row_number() over (order by c.class_id, p.at)::int as place,
+               dense_rank() over (order by p.at)::int as instant,
+               extract(epoch from
+                   date_trunc('second', greatest(p.at, p_from)) - p_from
+               )::int as second,
+               p.price, p.rate * ('1e' || c.money_scale::text)::numeric as factor, p.is_thinned
+        from unnest(p_paths) p
+        join equity.leg_classes c using (instrument_id, is_long, currency)
+    ),
+    bounds as (
+        select class_id, min(place) + 1 as first, max(place) as last
+        from points
+        group by class_id
+    )
+    select array_agg(p.instant order by place), array_agg(p.second order by place),
+           array_agg(p.price order by place), array_agg(p.factor order by place),
+           array_agg(p.price::float8 order by place), array_agg(p.factor::float8 order by place),
+           array_agg(p.is_thinned order by place),
+           (select array_agg(b.first order by b.class_id) from bounds b),
+           (select array_agg(b.last order by b.class_id) from bounds b),
+           coalesce(max(p.second), 0) = 0
+    into v_at, v_seconds, v_prices, v_factors, v_float_prices, v_float_factors, v_thinned,
+         v_first, v_last, v_is_one_second
+    from points p;
+
+    with moves as (
+        select account_id, equity, v_at[place] as instant,
+               case when v_is_one_second then 0 else v_seconds[place] end as second,
+               v_thinned[place] as is_thinned,
+               case when abs(value - round(value)) < 0.498 then round(value)
+                    else round((units * v_prices[place] - cost) * v_factors[place])::float8 end
+               - case when abs(before - round(before)) < 0.498 then round(before) else round(
+                   (units * v_prices[place - 1] - cost) * v_factors[place - 1]
+               )::float8 end as change
+        from (
+            select *,
+                   (units_float * v_float_prices[place] - cost_float)
+                       * v_float_factors[place] as value,
+                   (units_float * v_float_prices[place - 1] - cost_float)
+                       * v_float_factors[place - 1] as before
+            from (
+                select l.account_id, l.units, l.cost, l.units_float, l.cost_float,
+                       c.equity, generate_series(v_first[l.class_id], v_last[l.class_id]) as place
+                from equity.legs l
+                join equity.curve_floats c using (account_id)
+                where l.account_id <> all (p_except)
+                order by l.account_id
+            ) steps
+            offset 0  -- each value once
+        ) valued
+    ),
+    states as (
+        select account_id, equity, instant, second, is_thinned, change,
+               sum(change) over (
+                   partition by account_id
+                   order by case when not v_is_one_second then second end, instant
+               ) as gain
+        from moves
+    ),
+    tops as (
+        select *, max(gain) over (
+            partition by account_id, case when not v_is_one_second then second end
+            order by instant
+        ) as top
+        from states
+    ),
+    shapes as (
+        select account_id, any_value(second) as second, any_value(equity) as equity,
+               min(gain) as low, max(gain) as high,
+               sum(change) as change, max(top - gain) as fall,
+               max((top - gain) / nullif(equity + top, 0)) as fall_pct,
+               bool_or(is_thinned) as is_thinned
+        from tops
+        group by account_id, case when not v_is_one_second then second end
+    ),
+    placed as (
+        select *, sum(change) over (partition by account_id order by second) as close,
+               sum(change) over (partition by account_id order by second) - change as open
+        from shapes
+    ),
+    bounded as (
+        select account_id, second, close, open, equity, is_thinned,
+               least(low, open) as low, greatest(high, open) as high,
+               greatest(fall, open - low) as fall,
+               greatest(fall_pct, (open - low) / nullif(equity + open, 0)) * 1e12 as fall_pct,
+               min(least(low, open)) over (partition by account_id order by second) + equity
+                   as low_equity
+        from placed
+    ),
+    unclear as (
+        select distinct account_id
+        from bounded
+        where abs(fall_pct - floor(fall_pct) - 0.5) <= 1e-15 * fall_pct and low_equity > 0
+    )
+    select array_agg(
+               row(
+                   b.account_id, p_from + b.second * interval '1 second', 0,
+                   c.performance + b.open::bigint * m.minor_unit,
+                   c.performance + b.high::bigint * m.minor_unit,
+                   c.performance + b.low::bigint * m.minor_unit,
+                   c.performance + b.close::bigint * m.minor_unit,
+                   c.balance, c.net_flow,
+                   case when b.low_equity > 0 then c.base_index end,
+                   case when b.low_equity > 0 then c.base_equity end,
+                   b.fall::bigint * m.minor_unit,
+                   case when b.low_equity > 0 and c.base_index is not null
+                       then round(b.fall_pct)::bigint * 0.000000000001 end,
+                   true, b.is_thinned
+               )::equity.curve_bars
+           ) filter (where u.account_id is null and b.high <> b.low),
+           array_agg(distinct u.account_id) filter (where u.account_id is not null)
+    into bars, left_out
+    from bounded b
+    join equity.curves c using (account_id)
+    join equity.account_states s using (account_id)
+    cross join lateral (select ('1e-' || s.money_scale::text)::numeric as minor_unit) m
+    left join unclear u using (account_id);
+end
+$$;
+
+comment on function equity.bars_by_ticks is
+    'The bars of all accounts but some, to which nothing but ticks has happened since p_from, and '
+    'the accounts that it has left out since floats do not tell what they round to.';
+
+-- Accounts of which more than ticks must be known to close their bars: with bookings from then on,
+-- a position without a price, or amounts that floats do not hold.
+create or replace function equity.accounts_with_more_than_ticks(
+    p_from timestamptz, p_paths equity.priced_instants[]
+) returns bigint[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(
+        select account_id from ledger.fills where event_at >= p_from
+        union
+        select account_id from ledger.entries where event_at >= p_from
+        union
+        select c.account_id
+        from equity.curves c
+        where c.unpriced_positions > 0 or abs(c.performance) + abs(c.net_flow) >= 1e6
+            and abs(c.performance) + abs(c.net_flow) >= 1e15 * (
+                select ('1e-' || s.money_scale::text)::numeric
+                from equity.account_states s
+                where s.account_id = c.account_id
+            )
+        union
+        select account_id from equity.legs where class_id is null
+        union
+        select l.account_id
+        from equity.leg_classes c
+        join equity.legs l using (class_id)
+        where c.class_id in (
+            select k.class_id
+            from equity.leg_classes k
+            left join unnest(p_paths) p using (instrument_id, is_long, currency)
+            group by k.class_id
+            having bool_or(
+                p.price is null or p.rate is null or 1e-15
+                    * ('1e' || k.money_scale::text)::float8 * p.rate::float8 * (
+                        10::float8 ^ k.units_magnitude * p.price::float8
+                        + 10::float8 ^ k.cost_magnitude
+                    ) > 0.002
+            )
+        )
+    );
+end
+$$;
+
+comment on function equity.accounts_with_more_than_ticks is
+    'The accounts whose bars from p_from on bars_of_accounts computes.';
