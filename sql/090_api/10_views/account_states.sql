@@ -26,8 +26,9 @@ select
     d.high_water_at,
     round(d.high_water_mark - d.performance, a.money_scale) as drawdown,
     d.drawdown_pct,
-    round(greatest(c.max_drawdown, d.high_water_mark - d.performance), a.money_scale)
-        as max_drawdown,
+    case when d.performance is not null then round(
+        greatest(c.max_drawdown, d.high_water_mark - d.performance), a.money_scale
+    ) end as max_drawdown,
     case when d.drawdown_pct is not null then greatest(c.max_drawdown_pct, d.drawdown_pct) end
         as max_drawdown_pct,
     case when d.high_water_mark > d.performance then d.high_water_at end as under_water_since
