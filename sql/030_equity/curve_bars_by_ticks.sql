@@ -24,24 +24,24 @@ set plan_cache_mode = force_custom_plan
 set jit = off
 set enable_hashagg = off
 set enable_hashjoin = off
+set enable_sort = off  -- as far as accounts already come in their order
 set max_parallel_workers_per_gather = 0
 set work_mem = '256MB'
 as $$
 declare
     v_first int[];
     v_last int[];
-    v_at int[];
-    v_seconds int[];
+    v_instants bigint[];  -- second × 2^24 + number
     v_prices numeric[];
     v_factors numeric[];
     v_float_prices float8[];
     v_float_factors float8[];
-    v_thinned boolean[];
+    v_thinned bigint[];  -- account × 2^32 + second
     v_is_one_second boolean;  -- then nothing is sorted by second
 begin
     with points as materialized (
         select c.class_id, row_number() over (order by c.class_id, p.at)::int as place,
-               dense_rank() over (order by p.at)::int as instant,
+               dense_rank() over (order by p.at) as number,
                extract(epoch from
                    date_trunc('second', greatest(p.at, p_from)) - p_from
                )::int as second,
@@ -54,21 +54,23 @@ begin
         from points
         group by class_id
     )
-    select array_agg(p.instant order by place), array_agg(p.second order by place),
+    select array_agg((p.second::bigint << 24) + p.number order by place),
            array_agg(p.price order by place), array_agg(p.factor order by place),
            array_agg(p.price::float8 order by place), array_agg(p.factor::float8 order by place),
-           array_agg(p.is_thinned order by place),
            (select array_agg(b.first order by b.class_id) from bounds b),
            (select array_agg(b.last order by b.class_id) from bounds b),
+           array(
+               select distinct (l.account_id << 32) + t.second
+               from (select distinct class_id, second from points where is_thinned) t
+               join equity.legs l using (class_id)
+           ),
            coalesce(max(p.second), 0) = 0
-    into v_at, v_seconds, v_prices, v_factors, v_float_prices, v_float_factors, v_thinned,
-         v_first, v_last, v_is_one_second
+    into v_instants, v_prices, v_factors, v_float_prices, v_float_factors, v_first, v_last,
+         v_thinned, v_is_one_second
     from points p;
 
     with moves as (
-        select account_id, equity, v_at[place] as instant,
-               case when v_is_one_second then 0 else v_seconds[place] end as second,
-               v_thinned[place] as is_thinned,
+        select account_id, equity, v_instants[place] as instant,
                case when abs(value - round(value)) < 0.498 then round(value)
                     else round((units * v_prices[place] - cost) * v_factors[place])::float8 end
                - case when abs(before - round(before)) < 0.498 then round(before) else round(
@@ -92,28 +94,21 @@ begin
         ) valued
     ),
     states as (
-        select account_id, equity, instant, second, is_thinned, change,
-               sum(change) over (
-                   partition by account_id
-                   order by case when not v_is_one_second then second end, instant
-               ) as gain
-        from moves
+        select *, sum(change) over (partition by account_id order by instant) as gain from moves
     ),
     tops as (
         select *, max(gain) over (
-            partition by account_id, case when not v_is_one_second then second end
+            partition by account_id, case when not v_is_one_second then instant >> 24 end
             order by instant
         ) as top
         from states
     ),
     shapes as (
-        select account_id, any_value(second) as second, any_value(equity) as equity,
-               min(gain) as low, max(gain) as high,
-               sum(change) as change, max(top - gain) as fall,
-               max((top - gain) / nullif(equity + top, 0)) as fall_pct,
-               bool_or(is_thinned) as is_thinned
+        select account_id, min(instant) >> 24 as second, any_value(equity) as equity,
+               min(gain) as low, max(gain) as high, sum(change) as change,
+               max(top - gain) as fall, max((top - gain) / nullif(equity + top, 0)) as fall_pct
         from tops
-        group by account_id, case when not v_is_one_second then second end
+        group by account_id, case when not v_is_one_second then instant >> 24 end
     ),
     placed as (
         select *, sum(change) over (partition by account_id order by second) as close,
@@ -121,7 +116,7 @@ begin
         from shapes
     ),
     bounded as (
-        select account_id, second, close, open, equity, is_thinned,
+        select account_id, second, close, open, equity,
                least(low, open) as low, greatest(high, open) as high,
                greatest(fall, open - low) as fall,
                greatest(fall_pct, (open - low) / nullif(equity + open, 0)) * 1e12 as fall_pct,
@@ -147,7 +142,7 @@ begin
                    b.fall::bigint * m.minor_unit,
                    case when b.low_equity > 0 and c.base_index is not null
                        then round(b.fall_pct)::bigint * 0.000000000001 end,
-                   true, b.is_thinned
+                   true, (b.account_id << 32) + b.second = any (v_thinned)
                )::equity.curve_bars
            ) filter (where u.account_id is null and b.high <> b.low),
            array_agg(distinct u.account_id) filter (where u.account_id is not null)
