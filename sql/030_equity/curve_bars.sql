@@ -56,7 +56,14 @@ as $$
 begin
     return array[
         greatest(p_state[1], p_high),
-        greatest(p_state[2], p_fall, market.round_div(p_state[1] - p_low, p_state[1], 12))
+        greatest(
+            p_state[2],
+            p_fall,
+            -- divided only where the quotient may be the largest: most bars do without
+            case when p_state[1] - p_low < p_state[1] * p_state[2] then null
+                else market.round_div(p_state[1] - p_low, p_state[1], 12)
+            end
+        )
     ];
 end
 $$;

@@ -55,10 +55,10 @@ declare
             public.last(balance, {place}) as balance,
             public.first({net_flow_open}, {place}) as net_flow_open,
             public.last(net_flow, {place}) as net_flow,
-            public.first({index_open}, {place}) as index_open,
+            {first_index} as index_open,
             case when bool_and({is_indexed}) then max({index_high}) end as index_high,
             case when bool_and({is_indexed}) then min({index_low}) end as index_low,
-            public.last({index_close}, {place}) as index_close,
+            {last_index} as index_close,
             equity.deepest_fall(high, low, fall order by {order}) as fall,
             case when bool_and({is_indexed})
                 then equity.deepest_fall_pct(
@@ -75,6 +75,18 @@ declare
     $query$;
 begin
     foreach v_column slice 1 in array array[
+        ['first_index', 'public.first(index_open, {place})',
+         'market.round_div('
+         '    public.first(base_index, {place})'
+         '        * (public.first(open, {place}) + public.first(net_flow, {place})),'
+         '    public.first(base_equity, {place}), 12'
+         ')'],
+        ['last_index', 'public.last(index_close, {place})',
+         'market.round_div('
+         '    public.last(base_index, {place})'
+         '        * (public.last(close, {place}) + public.last(net_flow, {place})),'
+         '    public.last(base_equity, {place}), 12'
+         ')'],
         ['place', 'bucket_at', 'bucket_at + part * interval ''1 microsecond'''],
         ['order', 'bucket_at', 'bucket_at, part'],
         ['equity_open', 'equity_open', 'open + net_flow'],
@@ -82,14 +94,10 @@ begin
         ['equity_low', 'equity_low', 'low + net_flow'],
         ['equity_close', 'equity_close', 'close + net_flow'],
         ['net_flow_open', 'net_flow_open', 'net_flow'],
-        ['index_open', 'index_open',
-         'market.round_div(base_index * (open + net_flow), base_equity, 12)'],
         ['index_high', 'index_high',
          'market.round_div(base_index * (high + net_flow), base_equity, 12)'],
         ['index_low', 'index_low',
          'market.round_div(base_index * (low + net_flow), base_equity, 12)'],
-        ['index_close', 'index_close',
-         'market.round_div(base_index * (close + net_flow), base_equity, 12)'],
         ['is_indexed', 'is_indexed', 'base_index is not null'],
         ['bar_count', 'bar_count', '1'],
         ['source', p_source, p_source],
