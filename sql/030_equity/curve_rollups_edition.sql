@@ -193,7 +193,7 @@ begin
         from equity.rollup_clock c, equity.curve_clock k;
         if v_from < v_to then
             call public.refresh_continuous_aggregate(
-                format('equity.%I', 'continuous_' || v_grain)::pg_catalog.regclass,
+                format('equity.%I', 'continuous_' || v_grain)::regclass,
                 nullif(v_from, '-infinity'), v_to
             );
         end if;
@@ -204,28 +204,18 @@ $$;
 comment on procedure equity.refresh_rollups is
     'Brings the continuous aggregates of the community edition up to the bars of a stretch.';
 
-create or replace procedure equity.refresh_rollups_job(int, jsonb)
-language plpgsql
-as $$
--- @plpgsql_check_options: extra_warnings = off
-begin
-    call equity.refresh_rollups('-infinity', 'infinity');
-end
-$$;
-
-comment on procedure equity.refresh_rollups_job is
-    'Refreshes what has changed, wherever it is; a job of the community edition.';
-
--- Bars are dropped only after their roll-ups have been brought up to them.
-create or replace procedure equity.compact_bars_job(int, jsonb)
+-- One job and not several: two refreshes at a time would fail. Bars are dropped only after their
+-- roll-ups have been brought up to them.
+create or replace procedure equity.maintain_rollups_job(int, jsonb)
 language plpgsql
 as $$
 -- @plpgsql_check_options: extra_warnings = off
 declare
     v_chunk text;
 begin
+    call equity.refresh_rollups('-infinity', 'infinity');
     for v_chunk in
-        select pg_catalog.format('%I.%I', c.chunk_schema, c.chunk_name)
+        select format('%I.%I', c.chunk_schema, c.chunk_name)
         from timescaledb_information.chunks c
         cross join equity.curve_settings s
         cross join equity.curve_clock k
@@ -240,17 +230,16 @@ begin
           )
         order by c.range_end
     loop
-        call public.convert_to_columnstore(v_chunk::pg_catalog.regclass, true);
+        call public.convert_to_columnstore(v_chunk::regclass, true);
         commit;
     end loop;
-    call equity.refresh_rollups('-infinity', 'infinity');
     perform equity.drop_bars();
 end
 $$;
 
-comment on procedure equity.compact_bars_job is
-    'Puts old bars into the columnstore, and drops those that are to be kept no longer; a job of '
-    'the community edition.';
+comment on procedure equity.maintain_rollups_job is
+    'Refreshes what has changed, wherever it is, puts old bars into the columnstore, and drops '
+    'those that are to be kept no longer; a job of the community edition.';
 
 -- The view of a grain: the same columns whatever is below.
 create or replace function equity.show_rollups(p_grain text, p_rest text) returns void
@@ -365,30 +354,23 @@ $$;
 comment on function equity.set_up_community is
     'Makes the continuous aggregates, and lets bars go into the columnstore.';
 
--- Jobs run as who owns them, who must be able to log in, which the owner of the schema is not.
-create or replace function equity.set_up_jobs() returns void
+-- A job runs as who owns it, who must be able to log in, which the owner of the schema is not.
+create or replace function equity.set_up_job() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_name text;
-    v_interval interval;
 begin
-    for v_name, v_interval in values
-        ('refresh_rollups_job', interval '1 minute'), ('compact_bars_job', interval '1 hour')
-    loop
-        continue when exists (
-            select from timescaledb_information.jobs j
-            where j.proc_schema = 'equity' and j.proc_name = v_name
-        );
-        perform public.add_job(format('equity.%I', v_name)::regproc, v_interval);
-    end loop;
+    if not exists (
+        select from timescaledb_information.jobs j
+        where j.proc_schema = 'equity' and j.proc_name = 'maintain_rollups_job'
+    ) then
+        perform public.add_job('equity.maintain_rollups_job', interval '1 minute');
+    end if;
 end
 $$;
 
-comment on function equity.set_up_jobs is
-    'Has the community edition refresh, compress and drop in the background, as the user of the '
-    'session.';
+comment on function equity.set_up_job is
+    'Has the community edition maintain the roll-ups in the background, as the session''s user.';
 
 -- Whatever has been set up stays as it is, so that this may run again at any time.
 create or replace function equity.set_up_edition() returns text
@@ -402,7 +384,7 @@ begin
     if equity.edition() = 'community' then
         perform equity.set_up_community();
         perform set_config('role', 'none', true);
-        perform equity.set_up_jobs();
+        perform equity.set_up_job();
     else
         perform equity.set_up_apache();
     end if;
