@@ -1,4 +1,6 @@
-"""Watch: has every account's margin judged once a second, and logs what changes."""
+"""Watch: has every account's margin judged once a second, and logs what changes. Once an hour it has
+bars that are to be kept no longer dropped.
+"""
 
 import time
 from collections.abc import Iterator
@@ -13,6 +15,8 @@ from glue.stop import Stop
 ROLE = "tidemark_watch"
 BEAT = 1.0
 """Seconds from one judgement to the next."""
+RETENTION = 3600
+"""Beats from one look for old bars to the next."""
 
 log = logs.get("watch")
 
@@ -49,7 +53,9 @@ def connect(dsn: str) -> psycopg.Connection[tuple[object, ...]]:
 
 def judge(connection: psycopg.Connection[tuple[object, ...]], stop: Stop) -> None:
     """Judge until told to stop, and log each account whose margin state changes."""
-    for _ in beats(BEAT, stop):
+    for beat, _ in enumerate(beats(BEAT, stop)):
+        if beat % RETENTION == 0:
+            drop_old_bars(connection)
         for account_id, before, now, margin_equity, margin_used in connection.execute(
             "select account_id, previous_state, margin_state, margin_equity, margin_used"
             " from api.judge_margins()"
@@ -62,6 +68,13 @@ def judge(connection: psycopg.Connection[tuple[object, ...]], stop: Stop) -> Non
                 margin_equity=str(margin_equity),
                 margin_used=str(margin_used),
             )
+
+
+def drop_old_bars(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Have bars that are to be kept no longer dropped, where a job does not do it."""
+    for (days,) in connection.execute("select api.drop_old_bars()"):
+        if days:
+            log.info("old bars dropped", days=days)
 
 
 def beats(seconds: float, stop: Stop) -> Iterator[None]:
