@@ -1,5 +1,5 @@
-"""Watch: has every account's margin judged once a second, and logs what changes. Once an hour it has
-bars that are to be kept no longer dropped.
+"""Watch: has every account's margin judged once a second, and logs what changes; once an hour it
+has bars that are to be kept no longer dropped.
 """
 
 import time

@@ -96,6 +96,12 @@ comment on aggregate equity.deepest_fall_pct(numeric, numeric, numeric) is
     'Deepest fall as a fraction over bars (index_high, index_low, fall_pct of each), which must '
     'come in their order.';
 
+-- Views call them as whoever reads.
+grant execute on function
+    equity.follow_fall, equity.follow_fall_pct, equity.fall_of,
+    equity.deepest_fall, equity.deepest_fall_pct
+to public;
+
 comment on table equity.curve_bars is
     'One bar for each account and each second of event time in which it moved, or part of one, '
     'ended by a cash flow. open, high, low and close are performance: equity less net flows.';

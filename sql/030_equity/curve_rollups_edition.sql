@@ -263,6 +263,23 @@ $$;
 comment on function equity.show_rollups is
     'Makes the view of a grain of its table and a query for what the table has not.';
 
+-- Immutable is what the planner must believe, to leave out the chunks before it, for a live tail
+-- would else be planned with every chunk there is. A plan that is kept with an older value stays
+-- right, since the clock only goes forward and each view compares with the clock as well.
+create or replace function api.rolled_up_before(p_grain text) returns timestamptz
+language sql immutable
+security definer  -- views call it as whoever reads them
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select case p_grain when '1m' then c.to_1m when '1h' then c.to_1h when '1d' then c.to_1d end
+    from equity.rollup_clock c;
+end;
+
+comment on function api.rolled_up_before is
+    'Where triggers have rolled bars up to, for a grain (1m, 1h or 1d), on the Apache edition.';
+
+grant execute on function api.rolled_up_before to public;
+
 create or replace function equity.set_up_apache() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -279,7 +296,11 @@ begin
 
     perform equity.show_rollups(g.grain, equity.rollup_query(
         g.grain, g.source,
-        format('bucket_at >= (select %I from equity.rollup_clock)', 'to_' || g.grain)
+        format(
+            'bucket_at >= (select %I from equity.rollup_clock)'
+            ' and bucket_at >= api.rolled_up_before(%L)',
+            'to_' || g.grain, g.grain
+        )
     ))
     from (values
         ('1m', 'equity.curve_bars'), ('1h', 'equity.curve_1m'), ('1d', 'equity.curve_1h')

@@ -455,6 +455,35 @@ def test_account_and_time_reach_index_and_chunks(conn: Connection, view: str) ->
         assert "account_id" in node.get("Index Cond", "") + node.get("Recheck Cond", ""), node
 
 
+def test_who_may_read_a_view_of_rollups_can(conn: Connection) -> None:
+    days(conn, 2)
+    for grain in WIDTHS:
+        conn.execute(f"create view api.rollups_{grain} as select * from equity.curve_{grain}")
+        conn.execute(f"alter view api.rollups_{grain} owner to tidemark_owner")
+        conn.execute(f"grant select on api.rollups_{grain} to tidemark_readonly")
+    expected = rollups(conn)
+    conn.execute("set role tidemark_readonly")
+    for grain in WIDTHS:
+        query = f"select * from api.rollups_{grain} order by account_id, bucket_at"
+        assert every(conn, query) == expected[grain]
+
+
+def test_a_plan_that_is_kept_stays_true_as_the_clock_goes_on(conn: Connection) -> None:
+    conn.execute("set plan_cache_mode = force_generic_plan")
+    for grain in WIDTHS:
+        conn.execute(
+            f"prepare read_{grain} as select * from equity.curve_{grain}"
+            " order by account_id, bucket_at"
+        )
+    for start in (NIGHT, NIGHT + timedelta(minutes=5), NIGHT + timedelta(days=3)):
+        insert(conn, [bar(1, at, "1.5") for at in seconds(start, 0, 5, 100, 4_000)])
+        settle(conn)
+        expected = rollups(conn)
+        for grain in WIDTHS:
+            assert every(conn, f"execute read_{grain}") == expected[grain]
+        assert_true(conn)
+
+
 def test_setting_up_again_and_migrating_again_keeps_everything(database: Database) -> None:
     with database.connect() as conn:
         days(conn, 3)
