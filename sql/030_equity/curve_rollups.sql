@@ -118,6 +118,28 @@ comment on function equity.rollup_query is
     'The query that makes bars of a grain of finer ones: of equity.curve_bars, or of what has the '
     'columns of a roll-up.';
 
+-- The view of a grain: the same columns whatever is below.
+create or replace function equity.show_rollups(p_grain text, p_rest text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+-- @plpgsql_check_options: security_warnings = off
+begin
+    execute format(
+        'create or replace view equity.%I as select * from equity.%I union all %s',
+        'curve_' || p_grain, 'rollups_' || p_grain, p_rest
+    );
+    execute format(
+        'comment on view equity.%I is %L',
+        'curve_' || p_grain,
+        format('Bars of %s, made of the finer ones.', equity.rollup_width(p_grain))
+    );
+end
+$$;
+
+comment on function equity.show_rollups is
+    'Makes the view of a grain of its table and a query for what the table has not.';
+
 comment on table equity.rollups_1m is
     'Bars of a minute as triggers keep them on the Apache edition; on the community edition those '
     'that were kept so before, whose seconds are gone. Read equity.curve_1m.';

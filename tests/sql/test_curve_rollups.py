@@ -307,6 +307,20 @@ def test_late_bars_change_only_the_buckets_that_they_touch(conn: Connection) -> 
     assert_true(conn)
 
 
+def test_bars_that_are_replaced_in_their_place_count_too(conn: Connection) -> None:
+    insert(conn, [bar(n, at, "1") for n in (1, 2) for at in seconds(NIGHT, 0, 20, 200, 200_000)])
+    settle(conn)
+    conn.execute(
+        "insert into equity.curve_bars as b select * from equity.curve_bars where account_id = 1"
+        " on conflict (account_id, bucket_at, part) do update set high = b.high + 1"
+    )
+    settle(conn)
+    assert_true(conn)
+    conn.execute("update equity.curve_bars set low = low - 1, fall = 2 where account_id = 2")
+    settle(conn)
+    assert_true(conn)
+
+
 def test_buckets_whose_bars_are_all_deleted_are_gone(conn: Connection) -> None:
     insert(conn, [bar(n, at) for n in (1, 2) for at in seconds(NIGHT, 0, 20, 200, 200_000)])
     settle(conn)
