@@ -15,9 +15,21 @@ begin
         return;
     end if;
     foreach v_grain in array array['1m', '1h', '1d'] loop
-        -- whole buckets, all of them closed: a bucket that was made half is not read live any more
+        -- Whole buckets, all of them closed: a bucket that was made half is not read live any more.
+        -- And from no later than where the aggregate ends: nor is a gap before what was made.
         v_width := equity.rollup_width(v_grain);
-        select public.time_bucket(v_width, greatest(p_from, c.kept_from)),
+        select least(
+                   public.time_bucket(v_width, greatest(p_from, c.kept_from)),
+                   (select coalesce(
+                        _timescaledb_functions.to_timestamp(
+                            _timescaledb_functions.cagg_watermark(a.mat_hypertable_id)
+                        ),
+                        '-infinity'
+                    )
+                    from _timescaledb_catalog.continuous_agg a
+                    where a.user_view_schema = 'equity'
+                      and a.user_view_name = 'continuous_' || v_grain)
+               ),
                public.time_bucket(
                    v_width,
                    least(p_to + v_width - interval '1 microsecond', k.closed_to)

@@ -307,6 +307,17 @@ def test_late_bars_change_only_the_buckets_that_they_touch(conn: Connection) -> 
     assert_true(conn)
 
 
+def test_refreshing_a_stretch_leaves_no_gap_before_it(conn: Connection) -> None:
+    insert(conn, [bar(1, at, "1") for at in seconds(NIGHT, 0, 100, 100_000, 200_000, 300_000)])
+    end = NIGHT + timedelta(seconds=300_001)
+    conn.execute("update equity.curve_clock set announced_to = %s, closed_to = %s", [end, end])
+    conn.execute("call api.refresh_rollups(%s, %s)", [NIGHT + timedelta(days=2), end])
+    assert_true(conn)
+    insert(conn, [bar(2, NIGHT + timedelta(days=1), "2")])
+    conn.execute("call api.refresh_rollups(%s, %s)", [NIGHT, NIGHT + timedelta(days=1, seconds=1)])
+    assert_true(conn)
+
+
 def test_bars_that_are_replaced_in_their_place_count_too(conn: Connection) -> None:
     insert(conn, [bar(n, at, "1") for n in (1, 2) for at in seconds(NIGHT, 0, 20, 200, 200_000)])
     settle(conn)
