@@ -14,6 +14,8 @@ from glue.stop import Stop
 BEAT = 1.0
 """Seconds from one closing to the next: bars are of a second."""
 
+RETENTION = 3600
+"""Beats from one look for old bars to the next."""
 LOCK_TIMEOUT = 5.0
 """Seconds that a closing waits for a session that books: longer, and it has been left open."""
 
@@ -23,15 +25,15 @@ log = logs.get("curve")
 class CurveKeeper:
     """Closes bars in a thread, with a connection of its own, while the context lasts.
 
-    `role` and `process` are those of the process that it is part of; `rebuilds` has it rebuild what
-    something late has made wrong as well.
+    `role` and `process` are those of the process that it is part of. With `maintains` it also
+    rebuilds what something late has made wrong, and drops bars that are to be kept no longer.
     """
 
-    def __init__(self, dsn: str, *, role: str, process: str, rebuilds: bool = False) -> None:
+    def __init__(self, dsn: str, *, role: str, process: str, maintains: bool = False) -> None:
         self._dsn = dsn
         self._role = role
         self._process = process
-        self._rebuilds = rebuilds
+        self._maintains = maintains
         self._stop = Stop()
         self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, name="curve", daemon=True)
@@ -69,10 +71,12 @@ class CurveKeeper:
         return connection
 
     def _serve(self, connection: Connection) -> None:
-        for _ in beats(BEAT, self._stop):
+        for beat, _ in enumerate(beats(BEAT, self._stop)):
             close_bars(connection)
-            if self._rebuilds:
+            if self._maintains:
                 rebuild_marked(connection)
+                if beat % RETENTION == 0:
+                    drop_old_bars(connection)
 
 
 def close_bars(connection: Connection) -> None:
@@ -92,3 +96,10 @@ def rebuild_marked(connection: Connection) -> None:
     row = connection.execute("select api.rebuild_marked()").fetchone()
     if row is not None and row[0] is not None:
         log.info("bars rebuilt, since something came late", bars=row[0])
+
+
+def drop_old_bars(connection: Connection) -> None:
+    """Drop bars of a second that are to be kept no longer, where no job of the database does it."""
+    row = connection.execute("select api.drop_old_bars()").fetchone()
+    if row is not None and row[0]:
+        log.info("old bars dropped", days=row[0])

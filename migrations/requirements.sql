@@ -35,13 +35,14 @@ begin
     if string_to_array(split_part(v_version, '-', 1), '.')::int[] < array[2, 26, 4] then
         select a.attrelid::regclass::text into v_table
         from pg_catalog.pg_attribute a
-        where a.attrelid = to_regclass('market.ticks') and a.attisdropped;
+        where a.attrelid in (to_regclass('market.ticks'), to_regclass('equity.curve_bars'))
+          and a.attisdropped;
         if found then
             raise exception 'a column of a hypertable with a transition table was dropped'
                 using errcode = 'TM901',
                       detail = format('table: %s, timescaledb version: %s', v_table, v_version),
                       hint = 'Update TimescaleDB to 2.26.4 or newer first: '
-                             'older ones would hand wrong ticks to the trigger.';
+                             'older ones would hand wrong rows to the trigger.';
         end if;
     end if;
 end

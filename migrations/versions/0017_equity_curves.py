@@ -32,10 +32,14 @@ create table equity.curve_settings (
     is_only boolean not null default true,
     max_instants int not null default 6,
     grace interval not null default '2 seconds',
+    keep_seconds interval,
+    compress_after interval not null default '7 days',
     constraint curve_settings_pkey primary key (is_only),
     constraint there_is_one_row check (is_only),
     constraint representatives_fit check (max_instants >= 5),
-    constraint grace_is_short check (grace between interval '0' and interval '1 hour')
+    constraint grace_is_short check (grace between interval '0' and interval '1 hour'),
+    constraint seconds_stay_a_week check (keep_seconds >= interval '7 days'),
+    constraint compressed_after_a_day check (compress_after >= interval '1 day')
 );
 insert into equity.curve_settings default values;
 
@@ -82,6 +86,65 @@ select public.create_hypertable(
     public.by_range('bucket_at', interval '1 day'),
     create_default_indexes => false
 );
+
+create table equity.rollups_1m (
+    account_id bigint not null,
+    bucket_at timestamptz not null,
+    open numeric,
+    high numeric,
+    low numeric,
+    close numeric,
+    equity_open numeric,
+    equity_high numeric,
+    equity_low numeric,
+    equity_close numeric,
+    balance numeric not null,
+    net_flow_open numeric not null,
+    net_flow numeric not null,
+    index_open numeric,
+    index_high numeric,
+    index_low numeric,
+    index_close numeric,
+    fall numeric,
+    fall_pct numeric,
+    is_priced boolean not null,
+    is_indexed boolean not null,
+    is_thinned boolean not null,
+    bar_count bigint not null,
+    constraint rollups_1m_pkey primary key (account_id, bucket_at)
+);
+create table equity.rollups_1h (
+    like equity.rollups_1m,
+    constraint rollups_1h_pkey primary key (account_id, bucket_at)
+);
+create table equity.rollups_1d (
+    like equity.rollups_1m,
+    constraint rollups_1d_pkey primary key (account_id, bucket_at)
+);
+select public.create_hypertable(
+    'equity.rollups_1m',
+    public.by_range('bucket_at', interval '7 days'),
+    create_default_indexes => false
+);
+select public.create_hypertable(
+    'equity.rollups_1h',
+    public.by_range('bucket_at', interval '365 days'),
+    create_default_indexes => false
+);
+
+-- of each grain, where its roll-ups end; and where bars begin, when older ones were dropped
+create table equity.rollup_clock (
+    is_only boolean not null default true,
+    to_1m timestamptz not null default '-infinity',
+    to_1h timestamptz not null default '-infinity',
+    to_1d timestamptz not null default '-infinity',
+    kept_from timestamptz not null default '-infinity',
+    constraint rollup_clock_pkey primary key (is_only),
+    constraint there_is_one_row check (is_only),
+    constraint finer_ones_are_ahead check (to_1d <= to_1h and to_1h <= to_1m),
+    constraint days_are_kept_whole check (kept_from = date_trunc('day', kept_from, 'UTC'))
+) with (fillfactor = 50);
+insert into equity.rollup_clock default values;
 
 create table equity.curves (
     account_id bigint not null,

@@ -56,7 +56,14 @@ as $$
 begin
     return array[
         greatest(p_state[1], p_high),
-        greatest(p_state[2], p_fall, market.round_div(p_state[1] - p_low, p_state[1], 12))
+        greatest(
+            p_state[2],
+            p_fall,
+            -- divided only where the quotient may be the largest: most bars do without
+            case when p_state[1] - p_low < p_state[1] * p_state[2] then null
+                else market.round_div(p_state[1] - p_low, p_state[1], 12)
+            end
+        )
     ];
 end
 $$;
@@ -88,6 +95,12 @@ create or replace aggregate equity.deepest_fall_pct(numeric, numeric, numeric) (
 comment on aggregate equity.deepest_fall_pct(numeric, numeric, numeric) is
     'Deepest fall as a fraction over bars (index_high, index_low, fall_pct of each), which must '
     'come in their order.';
+
+-- Views call them as whoever reads.
+grant execute on function
+    equity.follow_fall, equity.follow_fall_pct, equity.fall_of,
+    equity.deepest_fall, equity.deepest_fall_pct
+to public;
 
 comment on table equity.curve_bars is
     'One bar for each account and each second of event time in which it moved, or part of one, '

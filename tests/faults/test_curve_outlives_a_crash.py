@@ -38,7 +38,7 @@ def test_bars_are_the_same_after_the_server_was_killed_at_any_moment(home: Path)
         rest = Day(70, seconds=40)
         rest.events = day.events[told : len(day.events) * (part + 1) // 4]
         with (
-            CurveKeeper(dsn, role="tidemark_watch", process="test", rebuilds=True),
+            CurveKeeper(dsn, role="tidemark_watch", process="test", maintains=True),
             db.connect(dsn) as conn,
         ):
             tell(conn, rest, account_ids, batch=5)

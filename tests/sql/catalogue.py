@@ -44,8 +44,14 @@ lines (part, name, line) as (
     from relations r join pg_trigger t on t.tgrelid = r.oid
     where not t.tgisinternal and t.tgname not like 'ts\\_%%'
     union all
-    select 6, r.name, 'view ' || r.name || E'\\n' || pg_get_viewdef(r.oid)
+    select 6, r.name, 'view ' || r.name || E'\\n' || regexp_replace(
+        pg_get_viewdef(r.oid), '(_materialized_hypertable_|cagg_watermark.)[0-9]+', '\\1N', 'g'
+    )
     from relations r where r.relkind = 'v'
+    union all
+    select 6, j.proc_name::text,
+           format('job %%s.%%s every %%s', j.proc_schema, j.proc_name, j.schedule_interval)
+    from timescaledb_information.jobs j join schemas s on s.nspname = j.proc_schema
     union all
     select 7, f.name, format('function %%s returns %%s, %%s%%s, source %%s',
            f.name, pg_get_function_result(f.oid),

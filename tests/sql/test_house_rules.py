@@ -28,6 +28,8 @@ def test_every_function_passes_plpgsql_check(conn: Connection) -> None:
             extra_warnings => true, security_warnings => true
         ) c
         where p.pronamespace::regnamespace::text in {OURS}
+          -- on one edition of TimescaleDB a trigger function may have nothing to do
+          and (p.prorettype <> 'trigger'::regtype or t.oid is not null)
         """,
     )
     assert problems == []
@@ -50,6 +52,7 @@ def test_every_public_object_explains_itself(conn: Connection) -> None:
 
 
 def test_every_function_pins_its_search_path_or_is_bound_at_creation(conn: Connection) -> None:
+    # not procedures: one that commits, itself or in what it calls, may not pin any setting
     loose = every(
         conn,
         f"""

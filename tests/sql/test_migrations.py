@@ -12,11 +12,20 @@ from alembic import command
 from glue import migrate, paths
 from glue.errors import SchemaError
 from tests.conftest import Connection, Database
-from tests.factories import D, assert_sound, every
+from tests.factories import D, assert_sound, every, one
 from tests.sql.catalogue import describe
 
-SNAPSHOT = Path(__file__).with_name("schema.snapshot")
+SNAPSHOTS = {
+    "apache": Path(__file__).with_name("schema.snapshot"),
+    "community": Path(__file__).with_name("schema.community.snapshot"),
+}
+"""By edition of TimescaleDB."""
 VERSIONS = sorted(path.stem for path in (paths.MIGRATIONS / "versions").glob("*.py"))
+
+
+def snapshot(conn: Connection) -> Path:
+    """The snapshot for the edition that the server runs."""
+    return SNAPSHOTS[one(conn, "select equity.edition()")["edition"]]
 
 
 def test_the_committed_snapshot_is_the_schema(
@@ -24,8 +33,8 @@ def test_the_committed_snapshot_is_the_schema(
 ) -> None:
     now = describe(conn)
     if request.config.getoption("--refresh-snapshot"):
-        SNAPSHOT.write_text(now)
-    assert SNAPSHOT.read_text() == now, "refresh it with: make snapshot"
+        snapshot(conn).write_text(now)
+    assert snapshot(conn).read_text() == now, "refresh it with: make snapshot"
 
 
 def test_an_empty_database_comes_to_head_and_a_second_time_changes_nothing(
@@ -36,7 +45,7 @@ def test_an_empty_database_comes_to_head_and_a_second_time_changes_nothing(
         first = describe(connection)
         migrate.to_head(empty_database.dsn)
         assert describe(connection) == first
-    assert first == SNAPSHOT.read_text()
+        assert first == snapshot(connection).read_text()
 
 
 BEFORE_VALUATION = """
@@ -80,7 +89,7 @@ def test_a_database_with_data_comes_from_the_version_before_to_the_same_schema(
         connection.execute(BEFORE_VALUATION)
     migrate.to_head(empty_database.dsn)
     with empty_database.connect() as connection:
-        assert describe(connection) == SNAPSHOT.read_text()
+        assert describe(connection) == snapshot(connection).read_text()
         assert_sound(connection)
         connection.execute(
             "select api.ingest_ticks('{EUR/USD}', array[clock_timestamp()], '{1.15}', '{1.16}')"
@@ -104,13 +113,13 @@ def test_upgrades_at_the_same_time_wait_for_each_other(empty_database: Database)
     outputs = [upgrade.communicate()[0] for upgrade in upgrades]
     assert [upgrade.returncode for upgrade in upgrades] == [0, 0, 0], outputs
     with empty_database.connect() as connection:
-        assert describe(connection) == SNAPSHOT.read_text()
+        assert describe(connection) == snapshot(connection).read_text()
 
 
 def test_the_printed_script_makes_the_same_schema(empty_database: Database) -> None:
     with psycopg.connect(empty_database.dsn, autocommit=True) as connection:
         connection.execute(migrate.script().encode())
-        assert describe(connection) == SNAPSHOT.read_text()
+        assert describe(connection) == snapshot(connection).read_text()
     migrate.to_head(empty_database.dsn)
 
 
@@ -143,21 +152,23 @@ def test_a_server_that_cannot_carry_it_is_named_and_left_alone(
     assert tables == (0,)
 
 
-def test_a_dropped_column_of_the_ticks_is_refused_on_versions_that_it_breaks(
-    conn: Connection, database: Database, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("table", ["market.ticks", "equity.curve_bars"])
+def test_a_dropped_column_of_a_transition_table_is_refused_on_versions_that_it_breaks(
+    conn: Connection, database: Database, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
-    conn.execute("alter table market.ticks add column extra int")
-    conn.execute("alter table market.ticks drop column extra")
+    conn.execute(f"alter table {table} add column extra int")
+    conn.execute(f"alter table {table} drop column extra")
     text = migrate.requirements().replace("array[2, 26, 4]", "array[99, 0, 0]")
     monkeypatch.setattr(migrate, "requirements", lambda: text)
     with pytest.raises(SchemaError, match="transition table"):
         migrate.to_head(database.dsn)
 
 
-def test_no_version_drops_a_column_of_the_ticks() -> None:
+def test_no_version_drops_a_column_of_a_hypertable_with_a_transition_table() -> None:
     for name in VERSIONS:
         text = (paths.MIGRATIONS / "versions" / f"{name}.py").read_text().lower()
-        assert not ("drop column" in text and "market.ticks" in text), name
+        for table in ("market.ticks", "equity.curve_bars"):
+            assert not ("drop column" in text and table in text), name
 
 
 def test_every_version_passes_squawk(tmp_path: Path) -> None:
