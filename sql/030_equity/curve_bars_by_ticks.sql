@@ -1,7 +1,7 @@
 -- What bars_by_ticks begins with.
 create or replace view equity.curve_floats as
 select c.account_id,
-       ((c.performance + c.net_flow) * ('1e' || s.money_scale::text)::numeric)::float8 as equity
+       round((c.performance + c.net_flow)::float8 * 10::float8 ^ s.money_scale) as equity
 from equity.curves c join equity.account_states s using (account_id);
 
 comment on view equity.curve_floats is
@@ -36,7 +36,12 @@ declare
     v_factors numeric[];
     v_float_prices float8[];
     v_float_factors float8[];
+    v_certain float8;  -- how near to a whole minor unit a float is certain
+    v_all_are_thinned boolean;
     v_thinned bigint[];  -- account × 2^32 + second
+    v_minor_units constant numeric[] := array(
+        select ('1e-' || money_scale)::numeric from generate_series(0, 8) money_scale
+    );
     v_is_one_second boolean;  -- then nothing is sorted by second
 begin
     with points as materialized (
@@ -45,9 +50,15 @@ begin
                extract(epoch from
                    date_trunc('second', greatest(p.at, p_from)) - p_from
                )::int as second,
-               p.price, p.rate * ('1e' || c.money_scale::text)::numeric as factor, p.is_thinned
+               p.price, f.factor, p.is_thinned, p.at > '-infinity' as is_move,
+               1e-15 * f.factor::float8 * (
+                   10::float8 ^ c.units_magnitude * p.price::float8 + 10::float8 ^ c.cost_magnitude
+               ) as error
         from unnest(p_paths) p
         join equity.leg_classes c using (instrument_id, is_long, currency)
+        cross join lateral (
+            select p.rate * ('1e' || c.money_scale::text)::numeric as factor
+        ) f
     ),
     bounds as (
         select class_id, min(place) + 1 as first, max(place) as last
@@ -59,21 +70,32 @@ begin
            array_agg(p.price::float8 order by place), array_agg(p.factor::float8 order by place),
            (select array_agg(b.first order by b.class_id) from bounds b),
            (select array_agg(b.last order by b.class_id) from bounds b),
-           array(
-               select distinct (l.account_id << 32) + t.second
-               from (select distinct class_id, second from points where is_thinned) t
-               join equity.legs l using (class_id)
-           ),
+           0.499 - coalesce(max(p.error) filter (where p.error <= 0.002), 0),
+           coalesce(bool_and(p.is_thinned) filter (where p.is_move), true),
            coalesce(max(p.second), 0) = 0
     into v_instants, v_prices, v_factors, v_float_prices, v_float_factors, v_first, v_last,
-         v_thinned, v_is_one_second
+         v_certain, v_all_are_thinned, v_is_one_second
     from points p;
+
+    if not v_all_are_thinned then
+        v_thinned := array(
+            select distinct (l.account_id << 32) + t.second
+            from (
+                select distinct instrument_id, is_long, currency,
+                       extract(epoch from date_trunc('second', at) - p_from)::int as second
+                from unnest(p_paths)
+                where is_thinned
+            ) t
+            join equity.leg_classes c using (instrument_id, is_long, currency)
+            join equity.legs l using (class_id)
+        );
+    end if;
 
     with moves as (
         select account_id, equity, v_instants[place] as instant,
-               case when abs(value - round(value)) < 0.498 then round(value)
+               case when abs(value - round(value)) < v_certain then round(value)
                     else round((units * v_prices[place] - cost) * v_factors[place])::float8 end
-               - case when abs(before - round(before)) < 0.498 then round(before) else round(
+               - case when abs(before - round(before)) < v_certain then round(before) else round(
                    (units * v_prices[place - 1] - cost) * v_factors[place - 1]
                )::float8 end as change
         from (
@@ -90,8 +112,11 @@ begin
                 where l.account_id <> all (p_except)
                 order by l.account_id
             ) steps
+            order by account_id
             offset 0  -- each value once
         ) valued
+        order by account_id
+        offset 0
     ),
     states as (
         select *, sum(change) over (partition by account_id order by instant) as gain from moves
@@ -132,17 +157,18 @@ begin
     select array_agg(
                row(
                    b.account_id, p_from + b.second * interval '1 second', 0,
-                   c.performance + b.open::bigint * m.minor_unit,
-                   c.performance + b.high::bigint * m.minor_unit,
-                   c.performance + b.low::bigint * m.minor_unit,
-                   c.performance + b.close::bigint * m.minor_unit,
+                   c.performance + b.open::bigint * v_minor_units[s.money_scale + 1],
+                   c.performance + b.high::bigint * v_minor_units[s.money_scale + 1],
+                   c.performance + b.low::bigint * v_minor_units[s.money_scale + 1],
+                   c.performance + b.close::bigint * v_minor_units[s.money_scale + 1],
                    c.balance, c.net_flow,
                    case when b.low_equity > 0 then c.base_index end,
                    case when b.low_equity > 0 then c.base_equity end,
-                   b.fall::bigint * m.minor_unit,
+                   b.fall::bigint * v_minor_units[s.money_scale + 1],
                    case when b.low_equity > 0 and c.base_index is not null
                        then round(b.fall_pct)::bigint * 0.000000000001 end,
-                   true, (b.account_id << 32) + b.second = any (v_thinned)
+                   true,
+                   v_all_are_thinned or (b.account_id << 32) + b.second = any (v_thinned)
                )::equity.curve_bars
            ) filter (where u.account_id is null and b.high <> b.low),
            array_agg(distinct u.account_id) filter (where u.account_id is not null)
@@ -150,7 +176,6 @@ begin
     from bounded b
     join equity.curves c using (account_id)
     join equity.account_states s using (account_id)
-    cross join lateral (select ('1e-' || s.money_scale::text)::numeric as minor_unit) m
     left join unclear u using (account_id);
 end
 $$;

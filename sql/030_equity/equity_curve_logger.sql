@@ -22,6 +22,7 @@ begin
         select b.*,
                greatest(c.high_water_mark, max(b.high) over before) as top,
                greatest(c.index_high, max(b.index_high) over before) as index_top,
+               max(b.high) over (partition by b.account_id) as highest,
                lead(b.bucket_at) over curve is null as is_last
         from bars b join equity.curves c using (account_id)
         window curve as (partition by b.account_id order by b.bucket_at, b.part),
@@ -30,7 +31,7 @@ begin
     reached as (
         select account_id,
                max(high) as high,
-               (array_agg(bucket_at order by high desc nulls last, bucket_at))[1] as high_at,
+               min(bucket_at) filter (where high = highest) as high_at,
                max(greatest(fall, top - low)) as max_drawdown,
                bool_and(base_index is not null) as is_indexed,
                max(index_high) as index_high,

@@ -61,6 +61,7 @@ def test_bench_closing_a_second(
     conn: Connection, accounts: int, symbols: Sequence[str], target: float
 ) -> None:
     books.load(conn, accounts, 10, symbols)
+    conn.execute("set synchronous_commit = off")  # as the processes that close bars do
     second = Second(conn, symbols)
     second.close()
     rows = []
