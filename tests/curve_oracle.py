@@ -85,7 +85,7 @@ class Source:
 
 
 class Bar(NamedTuple):
-    """A row of equity.curve_bars."""
+    """A row of equity.whole_bars."""
 
     account_id: int
     bucket_at: datetime
@@ -134,7 +134,7 @@ def stored_bars(conn: psycopg.Connection[Any]) -> list[Bar]:
     They compare with == to the computed ones: numbers by value, times in whatever zone.
     """
     return sorted(
-        _rows(conn, Bar, f"select {', '.join(Bar._fields)} from equity.curve_bars"),
+        _rows(conn, Bar, f"select {', '.join(Bar._fields)} from equity.whole_bars"),
         key=lambda bar: bar[:3],
     )
 

@@ -1,5 +1,31 @@
 -- Bars as they are read: each with its equity and its growth index, and what many of them come to.
 
+-- A figure that follows from others is not stored, which saves a third of the space.
+create or replace view equity.whole_bars as
+select
+    account_id,
+    bucket_at,
+    part,
+    open,
+    coalesce(high, greatest(open, close)) as high,
+    coalesce(low, least(open, close)) as low,
+    close,
+    balance,
+    net_flow,
+    base_index,
+    base_equity,
+    coalesce(fall, coalesce(high, greatest(open, close)) - coalesce(low, least(open, close)))
+        as fall,
+    case when base_index is not null then coalesce(fall_pct, market.round_div(
+        coalesce(fall, coalesce(high, greatest(open, close)) - coalesce(low, least(open, close))),
+        coalesce(high, greatest(open, close)) + net_flow, 12
+    )) end as fall_pct,
+    is_priced,
+    is_thinned
+from equity.curve_bars;
+
+comment on view equity.whole_bars is 'Rows of equity.curve_bars with all of their figures.';
+
 create or replace view equity.curve_1s as
 select
     b.account_id,
@@ -26,7 +52,7 @@ select
     b.is_thinned,
     1::bigint as bar_count,
     b.part
-from equity.curve_bars b;
+from equity.whole_bars b;
 
 comment on view equity.curve_1s is
     'Bars of a second, or of a part of one, with equity and growth index.';
@@ -110,9 +136,13 @@ comment on column equity.curve_bars.net_flow is
 comment on column equity.curve_bars.base_index is
     'Growth index at the last flow; it is base_index × equity ÷ base_equity since then.';
 comment on column equity.curve_bars.base_equity is 'Equity just after the last flow.';
-comment on column equity.curve_bars.fall is 'Deepest fall inside the bar, its open included.';
+comment on column equity.curve_bars.high is 'Null where it is the greater of open and close.';
+comment on column equity.curve_bars.low is 'Null where it is the lesser of open and close.';
+comment on column equity.curve_bars.fall is
+    'Deepest fall inside the bar, its open included; null where it is high − low.';
 comment on column equity.curve_bars.fall_pct is
-    'Deepest fall inside the bar as a fraction of the equity that it fell from.';
+    'Deepest fall inside the bar as a fraction of the equity that it fell from; null where it is '
+    'fall ÷ (high + net_flow).';
 comment on column equity.curve_bars.is_priced is 'Whether equity was known throughout the bar.';
 comment on column equity.curve_bars.is_thinned is
     'Whether an instrument that the account holds or is converted through had more ticks in the '

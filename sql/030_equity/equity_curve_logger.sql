@@ -9,8 +9,15 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    insert into equity.curve_bars
-    select * from unnest(p_bars) b order by b.bucket_at, b.account_id, b.part;
+    insert into equity.curve_bars  -- without what equity.whole_bars knows
+    select account_id, bucket_at, part, open,
+           nullif(high, greatest(open, close)), nullif(low, least(open, close)), close,
+           balance, net_flow, base_index, base_equity,
+           nullif(fall, high - low),
+           nullif(fall_pct, market.round_div(fall, nullif(high + net_flow, 0), 12)),
+           is_priced, is_thinned
+    from unnest(p_bars)
+    order by bucket_at, account_id, part;
 
     with bars as (
         select *,

@@ -102,7 +102,7 @@ begin
     cross join lateral (
         select t.*, (
             select b.bucket_at
-            from equity.curve_bars b
+            from equity.whole_bars b
             where b.account_id = a.account_id and b.high = t.high_water_mark
               and b.bucket_at >= t.high_day and b.bucket_at < t.high_day + interval '1 day'
             order by b.bucket_at

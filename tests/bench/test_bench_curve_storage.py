@@ -51,9 +51,12 @@ falls as (
     end as fall
     from bars
 )
-select account_id, bucket_at, 0, open, high, low, close,
+select account_id, bucket_at, 0, open,
+       nullif(high, greatest(open, close)), nullif(low, least(open, close)), close,
        %(deposit)s::numeric + realized, %(deposit)s, 1, %(deposit)s,
-       fall, round(fall / (high + %(deposit)s), 12), true, false
+       nullif(fall, high - low),
+       case when not is_high_first and open - low > high - close
+            then round(fall / (open + %(deposit)s), 12) end, true, false
 from falls
 """
 

@@ -280,7 +280,7 @@ def test_a_bar_is_rebuilt_from_ticks_alone(conn: Connection) -> None:
     tell(conn, Day(50), account_ids, batch=7)
     close(conn, END)
     before = curve_oracle.stored_bars(conn)
-    conn.execute("update equity.curve_bars set close = high, low = low - 1, fall = 0")
+    conn.execute("update equity.curve_bars set close = open, low = open - 1, fall = 0")
     assert curve_oracle.stored_bars(conn) != before
     assert one(conn, "select api.rebuild_curve(null) as bars")["bars"] == len(before)
     assert curve_oracle.stored_bars(conn) == before
