@@ -38,13 +38,18 @@ begin
     if v_fits then
         if v_level = 0 then
             return query select
-                c.bucket_at, c.open, c.high, c.low, c.close,
+                c.bucket_at,
+                case when p_for_falls then c.open end,
+                case when p_for_falls then c.high end,
+                case when p_for_falls then c.low end, c.close,
                 c.equity_open, c.equity_high, c.equity_low, c.equity_close,
                 c.balance, c.net_flow_open, c.net_flow,
                 case when p_for_falls then c.index_open end,
                 case when p_for_falls then c.index_high end,
                 case when p_for_falls then c.index_low end, c.index_close,
-                c.fall, c.fall_pct, c.is_priced, c.is_indexed, c.is_thinned
+                case when p_for_falls then c.fall end,
+                case when p_for_falls then c.fall_pct end,
+                c.is_priced, c.is_indexed, c.is_thinned
             from equity.curve_1s c
             where c.account_id = p_account_id and c.bucket_at >= p_from and c.bucket_at < p_to;
         elsif v_level = 1 then
@@ -55,7 +60,9 @@ begin
                 case when p_for_falls then c.index_open end,
                 case when p_for_falls then c.index_high end,
                 case when p_for_falls then c.index_low end, c.index_close,
-                c.fall, c.fall_pct, c.is_priced, c.is_indexed, c.is_thinned
+                case when p_for_falls then c.fall end,
+                case when p_for_falls then c.fall_pct end,
+                c.is_priced, c.is_indexed, c.is_thinned
             from equity.curve_1m c
             where c.account_id = p_account_id and c.bucket_at >= p_from and c.bucket_at < p_to;
         elsif v_level = 2 then
@@ -66,7 +73,9 @@ begin
                 case when p_for_falls then c.index_open end,
                 case when p_for_falls then c.index_high end,
                 case when p_for_falls then c.index_low end, c.index_close,
-                c.fall, c.fall_pct, c.is_priced, c.is_indexed, c.is_thinned
+                case when p_for_falls then c.fall end,
+                case when p_for_falls then c.fall_pct end,
+                c.is_priced, c.is_indexed, c.is_thinned
             from equity.curve_1h c
             where c.account_id = p_account_id and c.bucket_at >= p_from and c.bucket_at < p_to;
         elsif v_level = 3 then
@@ -77,7 +86,9 @@ begin
                 case when p_for_falls then c.index_open end,
                 case when p_for_falls then c.index_high end,
                 case when p_for_falls then c.index_low end, c.index_close,
-                c.fall, c.fall_pct, c.is_priced, c.is_indexed, c.is_thinned
+                case when p_for_falls then c.fall end,
+                case when p_for_falls then c.fall_pct end,
+                c.is_priced, c.is_indexed, c.is_thinned
             from equity.curve_1d c
             where c.account_id = p_account_id and c.bucket_at >= p_from and c.bucket_at < p_to;
         end if;

@@ -146,7 +146,9 @@ begin
                 case when p_for_falls then c.index_open end,
                 case when p_for_falls then c.index_high end,
                 case when p_for_falls then c.index_low end, c.index_close,
-                c.fall, c.fall_pct, c.is_priced, c.is_indexed, c.is_thinned
+                case when p_for_falls then c.fall end,
+                case when p_for_falls then c.fall_pct end,
+                c.is_priced, c.is_indexed, c.is_thinned
             from equity.curve_1d c
             where c.account_id = p_account_id
               and c.bucket_at >= v_piece.from_at and c.bucket_at < v_piece.to_at;
@@ -158,7 +160,9 @@ begin
                 case when p_for_falls then c.index_open end,
                 case when p_for_falls then c.index_high end,
                 case when p_for_falls then c.index_low end, c.index_close,
-                c.fall, c.fall_pct, c.is_priced, c.is_indexed, c.is_thinned
+                case when p_for_falls then c.fall end,
+                case when p_for_falls then c.fall_pct end,
+                c.is_priced, c.is_indexed, c.is_thinned
             from equity.curve_1h c
             where c.account_id = p_account_id
               and c.bucket_at >= v_piece.from_at and c.bucket_at < v_piece.to_at;
@@ -170,7 +174,9 @@ begin
                 case when p_for_falls then c.index_open end,
                 case when p_for_falls then c.index_high end,
                 case when p_for_falls then c.index_low end, c.index_close,
-                c.fall, c.fall_pct, c.is_priced, c.is_indexed, c.is_thinned
+                case when p_for_falls then c.fall end,
+                case when p_for_falls then c.fall_pct end,
+                c.is_priced, c.is_indexed, c.is_thinned
             from equity.curve_1m c
             where c.account_id = p_account_id
               and c.bucket_at >= v_piece.from_at and c.bucket_at < v_piece.to_at;
@@ -182,7 +188,9 @@ begin
                 case when p_for_falls then c.index_open end,
                 case when p_for_falls then c.index_high end,
                 case when p_for_falls then c.index_low end, c.index_close,
-                c.fall, c.fall_pct, c.is_priced, c.is_indexed, c.is_thinned
+                case when p_for_falls then c.fall end,
+                case when p_for_falls then c.fall_pct end,
+                c.is_priced, c.is_indexed, c.is_thinned
             from equity.curve_1s c
             where c.account_id = p_account_id
               and c.bucket_at >= v_piece.from_at and c.bucket_at < v_piece.to_at;

@@ -62,10 +62,22 @@ begin
     left join valued v using (account_id)
     left join cash m using (account_id)
     left join lateral (
-        select k.base_index, k.base_equity
-        from equity.curve_bars k
-        where k.account_id = a.account_id and k.bucket_at < p_at
-        order by k.bucket_at desc, k.part desc
+        (
+            select k.base_index, k.base_equity
+            from equity.curve_bars k
+            where k.account_id = a.account_id and k.bucket_at < p_at
+            order by k.bucket_at desc, k.part desc
+            limit 1
+        )
+        union all  -- bars before are kept no longer: what the first one of those after follows
+        (
+            select k.base_index, k.base_equity
+            from equity.curve_bars k
+            where k.account_id = a.account_id and k.bucket_at >= p_at
+              and p_at <= (select kept_from from equity.rollup_clock)
+            order by k.bucket_at, k.part
+            limit 1
+        )
         limit 1
     ) b on true
     where c.account_id = a.account_id;
@@ -75,11 +87,19 @@ $$;
 comment on function equity.set_curves_before is
     'Puts curves where they stood before a moment, by ticks, fills, entries and the bar before.';
 
--- Brings the extremes of these accounts' curves up to their bars. Locks: equity.curves.
-create or replace function equity.set_extremes(p_account_ids bigint[]) returns void
+-- Brings the extremes of these accounts' curves up to their bars: to bars of a second in the days
+-- that p_from and p_to are in and between, to bars of a day before and after. (Roll-ups of what
+-- has just been rebuilt may come later.) Locks: equity.curves.
+create or replace function equity.set_extremes(
+    p_account_ids bigint[], p_from timestamptz, p_to timestamptz
+) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
 as $$
+declare
+    v_from constant timestamptz := date_trunc('day', p_from, 'UTC');
+    v_to constant timestamptz := date_trunc('day', p_to, 'UTC') + interval '1 day';
 begin
     update equity.curves c
     set high_water_mark = coalesce(e.high_water_mark, 0), high_water_at = e.high_water_at,
@@ -89,25 +109,35 @@ begin
     from unnest(p_account_ids) a (account_id)
     cross join lateral (
         select max(d.high) as high_water_mark,
-               equity.deepest_fall(d.high, d.low, d.fall order by d.bucket_at) as max_drawdown,
+               equity.deepest_fall(d.high, d.low, d.fall order by d.bucket_at, d.part)
+                   as max_drawdown,
                coalesce(bool_and(d.is_indexed), true) as is_indexed,
                coalesce(max(d.index_high), 1) as index_high,
                coalesce(equity.deepest_fall_pct(
-                   d.index_high, d.index_low, d.fall_pct order by d.bucket_at
+                   d.index_high, d.index_low, d.fall_pct order by d.bucket_at, d.part
                ), 0) as max_drawdown_pct,
-               (array_agg(d.bucket_at order by d.high desc nulls last, d.bucket_at))[1] as high_day
-        from equity.curve_1d d
-        where d.account_id = a.account_id
+               (array_agg(d.bucket_at order by d.high desc nulls last, d.bucket_at))[1] as high_at
+        from (
+            select b.bucket_at, b.part, b.high, b.low, b.fall,
+                   b.index_high, b.index_low, b.fall_pct, b.is_indexed
+            from equity.curve_1s b
+            where b.account_id = a.account_id and b.bucket_at >= v_from and b.bucket_at < v_to
+            union all
+            select b.bucket_at, 0, b.high, b.low, b.fall,
+                   b.index_high, b.index_low, b.fall_pct, b.is_indexed
+            from equity.curve_1d b
+            where b.account_id = a.account_id and (b.bucket_at < v_from or b.bucket_at >= v_to)
+        ) d
     ) t
     cross join lateral (
-        select t.*, (
+        select t.*, coalesce((
             select b.bucket_at
             from equity.whole_bars b
             where b.account_id = a.account_id and b.high = t.high_water_mark
-              and b.bucket_at >= t.high_day and b.bucket_at < t.high_day + interval '1 day'
+              and b.bucket_at >= t.high_at and b.bucket_at < t.high_at + interval '1 day'
             order by b.bucket_at
             limit 1
-        ) as high_water_at
+        ), t.high_at) as high_water_at
     ) e
     where c.account_id = a.account_id;
 end
@@ -127,15 +157,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_closed_to timestamptz;
-    v_from timestamptz := date_trunc('second', greatest(p_from, (
-        select min(first_at) from (
-            select min(event_at) as first_at
-            from ledger.fills
-            where account_id = any (p_account_ids)
-            union all
-            select min(event_at) from ledger.entries where account_id = any (p_account_ids)
-        ) bookings
-    )));
+    v_first_at constant timestamptz := least(
+        (select min(event_at) from ledger.fills where account_id = any (p_account_ids)),
+        (select min(event_at) from ledger.entries where account_id = any (p_account_ids))
+    );
+    v_from constant timestamptz := date_trunc('second', greatest(
+        p_from, v_first_at, (select kept_from from equity.rollup_clock)
+    ));
     v_to timestamptz;
     v_instrument_ids bigint[];
     v_saved equity.curves[];
@@ -149,7 +177,7 @@ begin
              else date_trunc('second', p_to) + interval '1 second' end,
         v_closed_to
     );
-    if v_from is null or v_from >= v_to then
+    if v_first_at is null or v_from >= v_to then
         return 0;
     end if;
     v_instrument_ids := equity.instruments_of(p_account_ids, v_from);
@@ -191,7 +219,9 @@ begin
         from unnest(v_saved) s
         where c.account_id = s.account_id and c.account_id <> all (v_astray);
     end if;
-    perform equity.set_extremes(p_account_ids);
+    perform equity.set_extremes(
+        p_account_ids, v_from, case when v_astray <> '{}' then v_closed_to else v_to end
+    );
     return v_bars;
 end
 $$;

@@ -286,6 +286,39 @@ def test_a_bar_is_rebuilt_from_ticks_alone(conn: Connection) -> None:
     assert curve_oracle.stored_bars(conn) == before
 
 
+def test_a_rebuild_leaves_alone_what_is_kept_no_longer(conn: Connection) -> None:
+    account_ids = accounts(conn)
+    tell(conn, Day(51), account_ids, batch=7)
+    later = Day(52)
+    later.events = [(at + timedelta(days=10), kind, what) for at, kind, what in later.events]
+    tell(conn, later, account_ids, batch=7)
+    close(conn, END + timedelta(days=10))
+    rollups = "select * from equity.curve_1d order by account_id, bucket_at"
+    days = every(conn, rollups)
+    curves = every(conn, "select * from equity.curves order by account_id")
+    conn.execute("update equity.curve_settings set keep_seconds = '7 days'")
+    assert one(conn, "select equity.drop_bars() as days")["days"] == 1
+    kept = curve_oracle.stored_bars(conn)
+    assert kept
+    assert kept[0].bucket_at > START + timedelta(days=9)
+
+    conn.execute("select api.rebuild_curve(null)")
+    assert_bars(conn, kept)
+    assert every(conn, rollups) == days
+    for curve, before in zip(
+        every(conn, "select * from equity.curves order by account_id"), curves, strict=True
+    ):
+        if before["high_water_at"] < kept[0].bucket_at:  # the second is not known any more
+            before["high_water_at"] = before["high_water_at"].replace(hour=0, minute=0, second=0)
+        assert curve == before
+
+
+def test_an_account_without_bookings_has_nothing_to_rebuild(conn: Connection) -> None:
+    instrument(conn, "EUR/USD")
+    account_id = account(conn, "USD", None)
+    assert one(conn, "select api.rebuild_curve(%s) as bars", [account_id])["bars"] == 0
+
+
 def test_a_closing_that_is_cut_off_goes_on_where_it_was(database: Database) -> None:
     with database.connect() as conn:
         account_ids = accounts(conn)
@@ -431,3 +464,79 @@ def test_both_ways_of_computing_bars_give_the_same(conn: Connection, seed: int) 
     assert every(conn, "select * from equity.curves order by account_id") == curves
     assert_bars(conn, curve_oracle.bars(curve_oracle.read(conn), START + timedelta(seconds=12), 6))
     assert_extremes(conn)
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("call api.close_bars(now() + interval '1 hour')", "TM171"),
+        ("select api.rebuild_curve(12345)", "TM101"),
+        ("select api.rebuild_curve(null, now(), now())", "TM172"),
+        ("select api.rebuild_curve(null, null)", "TM172"),
+    ],
+)
+def test_what_cannot_be_is_refused(conn: Connection, query: str, code: str) -> None:
+    with pytest.raises(psycopg.Error) as refused:
+        conn.execute(query)
+    assert refused.value.sqlstate == code
+    assert refused.value.diag.message_hint
+
+
+def test_closing_needs_a_session_outside_of_a_transaction(conn: Connection) -> None:
+    instrument(conn, "EUR/USD")
+    conn.execute("begin")
+    with pytest.raises(psycopg.errors.InvalidTransactionTermination):
+        conn.execute("call api.close_bars()")
+    conn.execute("rollback")
+    conn.execute("call api.close_bars()")
+
+
+def test_nothing_is_closed_before_the_first_tick(conn: Connection) -> None:
+    """The first tick may be one of long ago."""
+    account(conn, "USD")
+    close(conn)
+    assert one(conn, "select closed_to from api.curve_status") == {"closed_to": None}
+
+
+def test_live_seconds_are_closed_by_the_clock_when_ticks_stop(conn: Connection) -> None:
+    conn.execute("update equity.curve_settings set grace = '0'")
+    instrument(conn, "EUR/USD")
+    now = "clock_timestamp()"
+    conn.execute(f"select api.ingest_ticks('{{EUR/USD}}', array[{now}], '{{1.1}}', '{{1.1}}')")
+    account_id = account(conn, "USD")
+    until = datetime.now(UTC) + timedelta(seconds=20)
+    while not every(conn, "select * from equity.curve_bars"):
+        close(conn)
+        assert datetime.now(UTC) < until
+        time.sleep(0.05)
+    bars = curve_oracle.stored_bars(conn)
+    assert [bar.account_id for bar in bars] == [account_id]
+    assert every(conn, "select * from api.curve_marks") == []
+
+
+def test_while_one_closes_another_has_nothing_to_do(database: Database, conn: Connection) -> None:
+    tell(conn, Day(61), accounts(conn), batch=7)
+    with database.connect() as other:
+        other.execute("begin")
+        other.execute("select equity.lock_curve()")
+        close(conn, END)
+        assert curve_oracle.stored_bars(conn) == []
+        other.execute("commit")
+    close(conn, END)
+    assert curve_oracle.stored_bars(conn)
+
+
+def test_bookings_and_ticks_do_not_wait_for_bars_that_are_closed(database: Database) -> None:
+    with database.connect() as conn, database.connect() as closing:
+        account_ids = accounts(conn)
+        tell(conn, Day(62), account_ids, batch=7)
+        closing.execute("select api.announce_closing(%s)", [END])
+        closing.execute("begin")
+        closing.execute("select api.close_next_bars('1 minute')")
+        conn.execute("set lock_timeout = '2s'")
+        at = END + timedelta(seconds=1)
+        book(conn, account_ids, at, "entry", (0, "deposit", 1))
+        book(conn, account_ids, at, "fill", (0, "buy", "EUR/USD", "1", "1.1"))
+        tick_randomly(conn, random.Random(1), 61, 1)
+        closing.execute("commit")
+        assert curve_oracle.stored_bars(conn)

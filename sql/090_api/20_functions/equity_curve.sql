@@ -11,11 +11,26 @@ create or replace function api.equity_curve(
 language plpgsql stable
 security definer  -- reads the private tables
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan  -- with constants whole chunks are left out
 as $$
 begin
     perform equity.check_curve_request(
         array[p_account_id], false, null, p_from, p_to, p_bucket
     );
+    if p_bucket = interval '1 second' and not exists (
+        select from equity.curve_bars b
+        where b.account_id = p_account_id and b.bucket_at >= p_from and b.bucket_at < p_to
+          and b.part > 0
+    ) then  -- the bars as they are
+        return query
+        select
+            c.bucket_at, c.equity_open, c.equity_high, c.equity_low, c.equity_close,
+            c.balance, c.net_flow, c.close, c.index_close, c.is_priced, c.is_thinned
+        from equity.curve_1s c
+        where c.account_id = p_account_id and c.bucket_at >= p_from and c.bucket_at < p_to
+        order by c.bucket_at;
+        return;
+    end if;
     return query
     select
         b.bucket_at, b.equity_open, b.equity_high, b.equity_low, b.equity_close,
