@@ -46,13 +46,13 @@ class Broker:
         assert self._producer.flush(10) == 0
 
 
-def message(number: int, symbol: str = "EUR/USD") -> bytes:
+def message(number: int, symbol: str = "EUR/USD", ts: str = "2026-01-05T10:00:00Z") -> bytes:
     """A tick that its bid tells apart from any other."""
     bid = Decimal(100_000 + number).scaleb(-5)
     return msgspec.json.encode(
         {
             "symbol": symbol,
-            "ts": "2026-01-05T10:00:00Z",
+            "ts": ts,
             "bid": f"{bid:f}",
             "ask": f"{bid + Decimal('0.0001'):f}",
         }

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from glue import kafka
 from glue.errors import FeedError
 from glue.ingest import MAX_MESSAGES, Ingest
 from glue.stop import Stop
+from tests import curve_oracle
 from tests.conftest import Connection, Database
 from tests.factories import account, assert_sound, entry, every, fill
 from tests.glue.broker import (
@@ -140,6 +142,36 @@ def test_each_offset_counts_once_over_kills(
     assert count(conn) < LOAD
     with ingest(database.dsn, broker.address, log):
         load.check(conn)
+
+
+def test_bars_are_closed_beside_the_ticks_and_over_kills(
+    database: Database, broker: Broker, conn: Connection, log: Path
+) -> None:
+    chance = random.Random(18)
+    begin = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
+    account_id = account(conn, "USD", None)
+    conn.execute("select api.record_entry(%s, 'deposit', 1000, %s)", [account_id, begin])
+    conn.execute("select api.record_fill(%s, 'EUR/USD', 'buy', 1000, 1.1, %s)", [account_id, begin])
+    times = [begin + timedelta(seconds=number / 20) for number in range(6_000)]
+    ticks = [
+        message(chance.randrange(9_000), ts=at.isoformat(timespec="milliseconds")) for at in times
+    ]
+    broker.make_topic()
+    for first in range(0, 6_000, 1_500):
+        with ingest(database.dsn, broker.address, log) as process:
+            broker.send(*ticks[first : first + 1_500])
+            until(lambda first=first: count(conn) > first + chance.randrange(1_400), "more ticks")
+            process.kill()
+    with ingest(database.dsn, broker.address, log):
+        closed_to = times[-1].replace(microsecond=0) - timedelta(seconds=2)
+        until(
+            lambda: count(conn, f"api.curve_status where closed_to >= '{closed_to}'"),
+            "all bars closed",
+        )
+    assert conn.execute("select * from api.curve_marks").fetchall() == []
+    expected = curve_oracle.bars(curve_oracle.read(conn), closed_to, max_instants=6)
+    assert len(expected) > 290
+    assert curve_oracle.stored_bars(conn) == expected
 
 
 def test_a_lost_database_connection_loses_and_doubles_nothing(

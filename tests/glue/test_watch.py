@@ -109,3 +109,33 @@ def test_beats_that_are_missed_are_left_out() -> None:
         if times == 5:
             stop.set()
     assert times == 5
+
+
+def test_bars_are_closed_by_the_clock_and_rebuilt_after_what_came_late(
+    conn: Connection, watch: subprocess.Popen[str]
+) -> None:
+    instrument(conn, "EUR/USD")
+    conn.execute("select api.ingest_ticks('{EUR/USD}', array[clock_timestamp()], '{1.1}', '{1.1}')")
+    account_id = account(conn)
+
+    def net_flows() -> list[int]:
+        rows = every(
+            conn,
+            "select net_flow from api.equity_curve_1s where account_id = %s order by bucket_at",
+            [account_id],
+        )
+        return [int(row["net_flow"]) for row in rows]
+
+    until(lambda: net_flows() == [10_000], "the deposit's bar is closed")
+    conn.execute(
+        "select api.record_entry(%s, 'deposit', 500, clock_timestamp() - interval '1 minute')",
+        [account_id],
+    )
+    assert every(conn, "select reason from api.curve_marks") == [{"reason": "late entry"}]
+    until(lambda: net_flows() == [500, 10_500], "the bars are rebuilt")
+    assert every(conn, "select * from api.curve_marks") == []
+
+    watch.send_signal(signal.SIGTERM)
+    output, _ = watch.communicate(timeout=20)
+    assert watch.returncode == 0, output
+    assert "bars rebuilt" in output
