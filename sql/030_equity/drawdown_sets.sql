@@ -20,7 +20,7 @@ begin
         select c.equity_close, c.balance, c.net_flow into equity, balance, net_flow
         from equity.curve_1d c
         where c.account_id = p_account_id
-          and c.bucket_at < date_trunc('day', p_before, 'UTC')
+          and c.bucket_at < greatest(date_trunc('day', p_before, 'UTC'), '1970-01-01')
         order by c.bucket_at desc
         limit 1;
     end if;

@@ -1,4 +1,4 @@
-"""What booking a fill costs while 5,000 ticks/s move the prices.
+"""What booking a fill costs while 5,000 ticks/s move the prices and bars are closed.
 
 The feeder is a process of its own and stores as `tidemark ingest` does: what has arrived since its
 last call, 10 ms after it at the earliest, without waiting for the disk. Bookings wait for theirs.
@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import pytest
 
+from glue.curve import CurveKeeper
 from glue.ingest import MIN_INTERVAL
 from glue.ticks import Batch, Row, Span, store
 from tests.bench import books
@@ -190,9 +191,15 @@ def test_bench_fills_beside_ticks(
     fills_before, ticks_before = count(conn, "ledger.fills"), count(conn)
     bookings: dict[int, list[Booked]] = {}
     feeds: dict[int, Fed] = {}
+    closed: dict[int, list[str]] = {}
     for sessions in SESSIONS:
-        with Feeder(database, quotes) as feeder:
+        closed_before = count(conn, "equity.curve_bars")
+        with (
+            CurveKeeper(database.dsn, role="tidemark_watch", process="bench"),
+            Feeder(database, quotes) as feeder,
+        ):
             bookings[sessions] = book_at_once(database, quotes, accounts, sessions)
+            closed[sessions] = closed_bars(conn, closed_before)
         feeds[sessions] = feeder.fed
     load = (
         f"{accounts:,} accounts × 10 positions, {len(books.CURRENCIES)} currencies,"
@@ -213,9 +220,27 @@ def test_bench_fills_beside_ticks(
         ["sessions that book", "stored/s", "ticks a statement", "statement p50", "p99", "slowest"],
         [tick_cells(sessions, fed) for sessions, fed in feeds.items()],
     )
+    table(
+        f"The bars of equity curves meanwhile: {load}",
+        ["sessions that book", "bars closed/s", "event time behind the clock", "marked late"],
+        [[str(sessions), *cells] for sessions, cells in closed.items()],
+    )
     assert count(conn, "ledger.fills") - fills_before == sum(map(len, bookings.values()))
     assert count(conn) - ticks_before == sum(fed.ticks for fed in feeds.values())
     assert_sound(conn)
+
+
+def closed_bars(conn: Connection, before: int) -> list[str]:
+    """Bars closed a second, how far behind, and how many stretches something late has marked."""
+    status = one(
+        conn, "select clock_timestamp() - closed_to as behind, marks from api.curve_status"
+    )
+    bars = count(conn, "equity.curve_bars") - before
+    return [
+        f"{bars / SECONDS:,.0f}",
+        f"{status['behind'].total_seconds():.1f} s",
+        str(status["marks"]),
+    ]
 
 
 def fill_cells(sessions: int, booked: Sequence[Booked], target: float) -> list[str]:

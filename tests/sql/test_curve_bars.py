@@ -296,6 +296,7 @@ def test_a_rebuild_leaves_alone_what_is_kept_no_longer(conn: Connection) -> None
     rollups = "select * from equity.curve_1d order by account_id, bucket_at"
     days = every(conn, rollups)
     curves = every(conn, "select * from equity.curves order by account_id")
+    conn.execute("call api.refresh_rollups()")
     conn.execute("update equity.curve_settings set keep_seconds = '7 days'")
     assert one(conn, "select equity.drop_bars() as days")["days"] == 1
     kept = curve_oracle.stored_bars(conn)
