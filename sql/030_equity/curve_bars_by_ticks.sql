@@ -26,7 +26,7 @@ set enable_hashagg = off
 set enable_hashjoin = off
 set enable_sort = off  -- as far as accounts already come in their order
 set max_parallel_workers_per_gather = 0
-set work_mem = '256MB'
+set work_mem = '64MB'
 as $$
 declare
     v_first int[];

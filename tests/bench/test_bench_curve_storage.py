@@ -14,7 +14,7 @@ import pytest
 
 from tests.bench.report import milliseconds, percentile, table
 from tests.conftest import Connection
-from tests.factories import every, one
+from tests.factories import account, every, one
 
 pytestmark = pytest.mark.bench
 
@@ -292,6 +292,7 @@ def read(conn: Connection, query: str) -> int:
 
 @pytest.mark.timeout(3_600)
 def test_bench_reading_a_year(conn: Connection) -> None:
+    assert account(conn, deposit=None) == 1
     began = time.perf_counter()
     for day in range(DAYS):
         walk(conn, START + timedelta(days=day // 5 * 7 + day % 5), HOURS * 3_600)
@@ -313,6 +314,9 @@ def test_bench_reading_a_year(conn: Connection) -> None:
     }
     span = f"1, '{START}', '{end}'"
     if has(conn, "api.equity_curve(bigint, timestamptz, timestamptz, interval)"):
+        queries["api.equity_curve, the last hour by second"] = (
+            f"select * from api.equity_curve(1, '{end - timedelta(hours=1)}', '{end}', '1 second')"
+        )
         for width in ("1 day", "1 minute"):
             queries[f"api.equity_curve, a year by {width}"] = (
                 f"select * from api.equity_curve({span}, interval '{width}')"
