@@ -57,11 +57,7 @@ class CurveKeeper:
         self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
-        try:
-            keep_up(self._connect, self._serve, self._stop, log)
-        except psycopg.errors.QueryCanceled:
-            if not self._stop.is_set():
-                raise
+        keep_up(self._connect, self._serve, self._stop, log)
 
     def _connect(self) -> Connection:
         connection = db.connect(self._dsn, role=self._role, process=self._process)

@@ -31,11 +31,15 @@ def keep_up(
         return True
 
     while not stop.is_set():
-        for attempt in stamina.retry_context(
-            on=is_passing, attempts=None, timeout=None, wait_max=2.0, wait_jitter=0.5
-        ):
-            with attempt, connect() as connection:
-                serve(connection)
+        try:
+            for attempt in stamina.retry_context(
+                on=is_passing, attempts=None, timeout=None, wait_max=2.0, wait_jitter=0.5
+            ):
+                with attempt, connect() as connection:
+                    serve(connection)
+        except (psycopg.OperationalError, errors.ServerError):
+            if not stop.is_set():
+                raise
 
 
 def beats(seconds: float, stop: Stop) -> Iterator[None]:
