@@ -21,7 +21,7 @@ def main(dsn: str) -> None:
     stop = Stop()
     service.stop_on_signals(stop.set)
     connect(dsn).close()
-    with CurveKeeper(dsn, role=ROLE, process=PROCESS, maintains=True):
+    with CurveKeeper(dsn, role=ROLE, process=f"{PROCESS} curve", maintains=True):
         keep_up(lambda: connect(dsn), lambda connection: judge(connection, stop), stop, log)
     log.info("stopped")
 

@@ -70,11 +70,12 @@ def test_it_goes_on_when_its_connection_was_lost(
         found = every(
             conn,
             "select pid from pg_stat_activity"
-            " where application_name = 'tidemark watch' and datname = current_database()",
+            " where application_name = 'tidemark watch' and datname = current_database()"
+            " and query like '%judge_margins%'",
         )
         return [row["pid"] for row in found]
 
-    until(lambda: backends() != [], "it is connected")
+    until(lambda: backends() != [], "it judges")
     lost = backends()
     conn.execute("select pg_terminate_backend(pid) from unnest(%s) pid", [lost])
     tick(conn, "EUR/USD", 1, "1.05", "1.05")
