@@ -129,7 +129,8 @@ begin
         from states
     ),
     shapes as (
-        select account_id, min(instant) >> 24 as second, any_value(equity) as equity,
+        select account_id, any_value(equity) as equity,
+               case when v_is_one_second then 0 else min(instant) >> 24 end as second,
                min(gain) as low, max(gain) as high, sum(change) as change,
                max(top - gain) as fall, max((top - gain) / nullif(equity + top, 0)) as fall_pct
         from tops
