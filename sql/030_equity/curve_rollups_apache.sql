@@ -171,6 +171,19 @@ begin
         referencing old table as changed_bars
         for each statement execute function equity.tg_roll_up_bars();
 
+    create or replace procedure equity.refresh_aggregate(
+        p_aggregate regclass, p_from timestamptz, p_to timestamptz
+    )
+    language plpgsql
+    as $body$
+    -- @plpgsql_check_options: extra_warnings = off
+    begin
+        null;
+    end
+    $body$;
+    comment on procedure equity.refresh_aggregate is
+        'Nothing: there are no continuous aggregates on the Apache edition.';
+
     perform equity.show_rollups(g.grain, equity.rollup_query(
         g.grain, g.source,
         format(

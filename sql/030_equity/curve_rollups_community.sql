@@ -1,7 +1,8 @@
 -- Roll-ups on the community edition: hierarchical continuous aggregates, read in real time, and the
 -- columnstore.
 
--- It refreshes in transactions of its own, so it is called outside of one and pins no setting.
+-- It refreshes in transactions of its own, so it is called outside of one and pins no setting. One
+-- refresh at a time: two would fail. The lock is the session's, since it must outlast transactions.
 create or replace procedure equity.refresh_rollups(p_from timestamptz, p_to timestamptz)
 language plpgsql
 as $$
@@ -14,6 +15,7 @@ begin
     if equity.edition() <> 'community' then
         return;
     end if;
+    perform pg_advisory_lock(hashtextextended('tidemark rollups', 0));
     foreach v_grain in array array['1m', '1h', '1d'] loop
         -- Whole buckets, all of them closed: a bucket that was made half is not read live any more.
         -- And from no later than where the aggregate ends: nor is a gap before what was made.
@@ -37,19 +39,20 @@ begin
         into v_from, v_to
         from equity.rollup_clock c, equity.curve_clock k;
         if v_from < v_to then
-            call public.refresh_continuous_aggregate(
+            call equity.refresh_aggregate(
                 format('equity.%I', 'continuous_' || v_grain)::regclass,
                 nullif(v_from, '-infinity'), v_to
             );
         end if;
     end loop;
+    perform pg_advisory_unlock(hashtextextended('tidemark rollups', 0));
 end
 $$;
 
 comment on procedure equity.refresh_rollups is
     'Brings the continuous aggregates of the community edition up to the bars of a stretch.';
 
--- One job and not several: two refreshes at a time would fail. Bars are dropped only after their
+-- One job and not several, for bars are dropped only after their
 -- roll-ups have been brought up to them.
 create or replace procedure equity.maintain_rollups_job(int, jsonb)
 language plpgsql
@@ -112,6 +115,29 @@ begin
             timescaledb.orderby = 'bucket_at, part'
         );
     end if;
+
+    -- Oldest first: what is older than the newest bucket that was made is not read live any more.
+    execute format(
+        $sql$
+        create or replace procedure equity.refresh_aggregate(
+            p_aggregate regclass, p_from timestamptz, p_to timestamptz
+        )
+        language plpgsql
+        as $body$
+        begin
+            call public.refresh_continuous_aggregate(p_aggregate, p_from, p_to%s);
+        end
+        $body$
+        $sql$,
+        case when exists (  -- older versions have no batches
+            select from pg_proc
+            where proname = 'refresh_continuous_aggregate' and 'options' = any (proargnames)
+        ) then
+            ', options => ''{"buckets_per_batch": 1440, "refresh_newest_first": false}'''
+        end
+    );
+    comment on procedure equity.refresh_aggregate is
+        'Refreshes a continuous aggregate from its oldest buckets on.';
 
     for v_grain, v_source, v_interval in values
         ('1m', 'equity.curve_bars', '7 days'),

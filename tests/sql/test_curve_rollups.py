@@ -109,13 +109,18 @@ def insert(conn: Connection, bars: list[Row]) -> None:
     )
 
 
-def settle(conn: Connection) -> None:
-    """Bars are closed as far as they go, and roll-ups brought up to that."""
+def close_all(conn: Connection) -> None:
+    """Bars are closed as far as they go."""
     conn.execute(
         "update equity.curve_clock set announced_to = n.closed_to, closed_to = n.closed_to"
         " from (select max(bucket_at) + interval '1 second' as closed_to from equity.curve_bars) n"
         " where n.closed_to is not null"
     )
+
+
+def settle(conn: Connection) -> None:
+    """The same, and roll-ups are brought up to that."""
+    close_all(conn)
     conn.execute("call api.refresh_rollups()")
 
 
@@ -412,6 +417,27 @@ def test_bars_are_kept_forever_unless_told_otherwise(conn: Connection) -> None:
         conn.execute("call equity.maintain_rollups_job(0, null)")
     assert one(conn, "select api.drop_old_bars() as dropped")["dropped"] == 0
     assert one(conn, count) == before
+
+
+def test_rollups_are_true_while_they_are_refreshed(database: Database, conn: Connection) -> None:
+    """From the first time on, when they are made of many days; and by two at once."""
+    chance = random.Random(3)
+    times = [NIGHT + timedelta(minutes=7 * number) for number in range(1_500)]
+    insert(conn, walk(chance, 1, times))
+    close_all(conn)
+    expected = rollups(conn)
+
+    def refresh() -> None:
+        with database.connect() as other:
+            other.execute("call api.refresh_rollups()")
+
+    threads = [threading.Thread(target=refresh) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert rollups(conn) == expected
+    assert rollups(conn) == expected
+    assert_true(conn)
 
 
 def test_rebuilding_old_bars_holds_in_the_columnstore_too(conn: Connection) -> None:
