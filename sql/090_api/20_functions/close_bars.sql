@@ -7,12 +7,18 @@ language plpgsql
 as $$
 declare
     v_width interval := interval '1 second';
+    v_began_at timestamptz;
 begin
     if api.announce_closing(p_to) then
         commit;
         while v_width is not null loop
+            v_began_at := clock_timestamp();
             v_width := api.close_next_bars(v_width);
             commit;
+            -- who is behind with bars leaves some of the machine to ticks and bookings
+            if v_width is not null then
+                perform pg_sleep_for((clock_timestamp() - v_began_at) / 4);
+            end if;
         end loop;
     end if;
 end
