@@ -94,6 +94,35 @@ comment on function equity.unfunded_to is
     'The first bar with an index, if the bars of the range before it are of the time before the '
     'account was funded and nothing moved in them.';
 
+-- Bars of all widths; where the level is a constant of the statement, only that one is read.
+create or replace view equity.curve_levels as
+select 0 as level, account_id, bucket_at, part, open, high, low, close,
+       equity_open, equity_high, equity_low, equity_close,
+       balance, net_flow_open, net_flow, index_open, index_high, index_low, index_close,
+       fall, fall_pct, is_priced, is_indexed, is_thinned
+from equity.curve_1s
+union all
+select 1 as level, account_id, bucket_at, 0, open, high, low, close,
+       equity_open, equity_high, equity_low, equity_close,
+       balance, net_flow_open, net_flow, index_open, index_high, index_low, index_close,
+       fall, fall_pct, is_priced, is_indexed, is_thinned
+from equity.curve_1m
+union all
+select 2 as level, account_id, bucket_at, 0, open, high, low, close,
+       equity_open, equity_high, equity_low, equity_close,
+       balance, net_flow_open, net_flow, index_open, index_high, index_low, index_close,
+       fall, fall_pct, is_priced, is_indexed, is_thinned
+from equity.curve_1h
+union all
+select 3 as level, account_id, bucket_at, 0, open, high, low, close,
+       equity_open, equity_high, equity_low, equity_close,
+       balance, net_flow_open, net_flow, index_open, index_high, index_low, index_close,
+       fall, fall_pct, is_priced, is_indexed, is_thinned
+from equity.curve_1d;
+
+comment on view equity.curve_levels is
+    'Bars of a second (level 0), a minute, an hour and a day (3).';
+
 -- The bars of a range, those of a second, or coarser ones up to p_level. For figures in percent
 -- the index is 1 in the bars before the account was funded.
 create or replace function equity.curve_between(
@@ -137,64 +166,20 @@ begin
         end if;
     end if;
     for v_piece in select * from equity.curve_pieces(v_from, p_to, p_level) loop
-        case v_piece.level
-        when 3 then
-            return query select
-                c.bucket_at, 0, c.open, c.high, c.low, c.close,
-                c.equity_open, c.equity_high, c.equity_low, c.equity_close,
-                c.balance, c.net_flow_open, c.net_flow,
-                case when p_for_falls then c.index_open end,
-                case when p_for_falls then c.index_high end,
-                case when p_for_falls then c.index_low end, c.index_close,
-                case when p_for_falls then c.fall end,
-                case when p_for_falls then c.fall_pct end,
-                c.is_priced, c.is_indexed, c.is_thinned
-            from equity.curve_1d c
-            where c.account_id = p_account_id
-              and c.bucket_at >= v_piece.from_at and c.bucket_at < v_piece.to_at;
-        when 2 then
-            return query select
-                c.bucket_at, 0, c.open, c.high, c.low, c.close,
-                c.equity_open, c.equity_high, c.equity_low, c.equity_close,
-                c.balance, c.net_flow_open, c.net_flow,
-                case when p_for_falls then c.index_open end,
-                case when p_for_falls then c.index_high end,
-                case when p_for_falls then c.index_low end, c.index_close,
-                case when p_for_falls then c.fall end,
-                case when p_for_falls then c.fall_pct end,
-                c.is_priced, c.is_indexed, c.is_thinned
-            from equity.curve_1h c
-            where c.account_id = p_account_id
-              and c.bucket_at >= v_piece.from_at and c.bucket_at < v_piece.to_at;
-        when 1 then
-            return query select
-                c.bucket_at, 0, c.open, c.high, c.low, c.close,
-                c.equity_open, c.equity_high, c.equity_low, c.equity_close,
-                c.balance, c.net_flow_open, c.net_flow,
-                case when p_for_falls then c.index_open end,
-                case when p_for_falls then c.index_high end,
-                case when p_for_falls then c.index_low end, c.index_close,
-                case when p_for_falls then c.fall end,
-                case when p_for_falls then c.fall_pct end,
-                c.is_priced, c.is_indexed, c.is_thinned
-            from equity.curve_1m c
-            where c.account_id = p_account_id
-              and c.bucket_at >= v_piece.from_at and c.bucket_at < v_piece.to_at;
-        else
-            return query select
-                c.bucket_at, c.part, c.open, c.high, c.low, c.close,
-                c.equity_open, c.equity_high, c.equity_low, c.equity_close,
-                c.balance, c.net_flow_open, c.net_flow,
-                case when p_for_falls then c.index_open end,
-                case when p_for_falls then c.index_high end,
-                case when p_for_falls then c.index_low end, c.index_close,
-                case when p_for_falls then c.fall end,
-                case when p_for_falls then c.fall_pct end,
-                c.is_priced, c.is_indexed, c.is_thinned
-            from equity.curve_1s c
-            where c.account_id = p_account_id
-              and c.bucket_at >= v_piece.from_at and c.bucket_at < v_piece.to_at;
-        end case;
+        return query select
+            c.bucket_at, c.part, c.open, c.high, c.low, c.close,
+            c.equity_open, c.equity_high, c.equity_low, c.equity_close,
+            c.balance, c.net_flow_open, c.net_flow,
+            case when p_for_falls then c.index_open end,
+            case when p_for_falls then c.index_high end,
+            case when p_for_falls then c.index_low end, c.index_close,
+            case when p_for_falls then c.fall end,
+            case when p_for_falls then c.fall_pct end,
+            c.is_priced, c.is_indexed, c.is_thinned
+        from equity.curve_levels c
+        where c.level = v_piece.level
+          and c.account_id = p_account_id
+          and c.bucket_at >= v_piece.from_at and c.bucket_at < v_piece.to_at;
     end loop;
 end
 $$;
