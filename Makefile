@@ -8,7 +8,7 @@ PAGE_SOURCES := $(shell find frontend2 -path frontend2/node_modules -prune -o -p
 
 MAKEFLAGS += --jobs=2  # Python's and npm's packages arrive side by side
 
-.PHONY: help install demo test bench lint snapshot page clean
+.PHONY: help install demo test bench lint snapshot docs page clean
 
 help:  ## what can be made here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ lint: install  ## ruff, mypy, tsc
 
 snapshot: install  ## the committed text of the schema
 	@$(BIN)/pytest -q tests/sql/test_migrations.py -k snapshot --refresh-snapshot
+
+docs: install  ## what is made from glue/wire.py: docs/asyncapi.json and the page's types
+	@$(BIN)/python -m tests.contract
 
 page: $(PAGE)  ## the built page
 

@@ -1,19 +1,50 @@
 """The messages between relay and page, subprotocol `tidemark.v1`: JSON, one object a frame.
 
-Every amount is a decimal string (`^-?\\d+(\\.\\d+)?$`) made in SQL, and null where it is unknown.
-Instants are ISO 8601 in UTC. State is carried whole: a client keeps, per account, the state with
-the highest `version`, and asks for a new snapshot when `event_seq` leaves a gap.
+Every amount is a decimal string made in SQL, and null where it is unknown. Instants are ISO 8601 in
+UTC. State is carried whole: a client keeps, per account, the state with the highest `version`. What
+happens (trades, discrepancies, alerts) is numbered without gaps per account by `event_seq`: who
+finds a number missing asks for a new snapshot.
+
+`make docs` makes docs/asyncapi.json and frontend2/src/services/messages.js from this file.
 """
 
 from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 SUBPROTOCOL = "tidemark.v1"
 HEARTBEAT_SECONDS = 5.0
+MAX_ACCOUNTS = 1000
+MAX_POINTS = 2000
 
-Amount = Annotated[str, msgspec.Meta(pattern=r"^-?\d+(\.\d+)?$")]
-Instant = str
+Amount = Annotated[
+    str, Meta(title="Amount", description="A decimal string.", pattern=r"^-?\d+(\.\d+)?$")
+]
+Instant = Annotated[
+    str,
+    Meta(
+        title="Instant",
+        description="ISO 8601 in UTC, up to microseconds.",
+        pattern=r"^\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$",
+    ),
+]
+Currency = Annotated[
+    str, Meta(title="Currency", description="Such as USD.", pattern=r"^[A-Z][A-Z0-9]{2,11}$")
+]
+AccountId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+EventSeq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Since = Annotated[dict[AccountId, EventSeq], Meta(max_length=MAX_ACCOUNTS)]
+Severity = Literal["info", "warning", "critical"]
+ErrorCode = Literal[
+    "bad_message",
+    "bad_token",
+    "not_allowed",
+    "unavailable",
+    "too_slow",
+    "too_many",
+    "rate_limited",
+]
 
 
 class AccountState(msgspec.Struct, kw_only=True):
@@ -21,7 +52,7 @@ class AccountState(msgspec.Struct, kw_only=True):
 
     account_id: int
     name: str
-    currency: str
+    currency: Currency
     position_mode: Literal["netting", "hedging"]
     balance: Amount
     credit: Amount
@@ -32,11 +63,33 @@ class AccountState(msgspec.Struct, kw_only=True):
     margin_available: Amount | None
     margin_level: Amount | None
     """A fraction: 2.5 is 250 %; null when no margin is used."""
+    margin_state: Literal["ok", "margin_call", "close_out"] | None
+    """By the account's levels; null while a figure is unknown."""
     is_priced: bool
     """False when a position has no price or no conversion rate: figures that need it are null."""
     priced_at: Instant | None
-    """Event time of the oldest quote that values a position; null when there is none."""
+    """Event time of the oldest quote that values or converts a position; null without positions."""
+    fresh_until: Instant | None
+    """When the first of these quotes becomes stale; null without positions.
+
+    To be compared with the relay's clock: a price goes stale without any message.
+    """
+    net_flow: Amount
+    """Sum of the deposits, withdrawals and credits."""
+    high_water_mark: Amount | None
+    """Equity at which the account is at its highest performance so far."""
+    high_water_at: Instant | None
+    """When that was reached; null before the first bar of its curve."""
+    drawdown: Amount | None
+    """high_water_mark − equity."""
+    drawdown_pct: Amount | None
+    """Fall of the growth index from its highest, as a fraction; null while it is unknown."""
+    max_drawdown: Amount | None
+    max_drawdown_pct: Amount | None
+    under_water_since: Instant | None
+    """high_water_at while there is a drawdown, else null."""
     version: int
+    """Grows with every change: of two states the one with the higher version is the newer one."""
     updated_at: Instant
 
 
@@ -44,7 +97,7 @@ class Position(msgspec.Struct, kw_only=True):
     """A row of api.positions: an open position; `_quote` in `quote_currency`."""
 
     symbol: str
-    quote_currency: str
+    quote_currency: Currency
     side: Literal["long", "short"]
     quantity: Amount
     average_price: Amount
@@ -56,7 +109,9 @@ class Position(msgspec.Struct, kw_only=True):
     margin_used: Amount | None
     is_priced: bool
     priced_at: Instant | None
-    """Event time of the quote."""
+    """Event time of the oldest quote that values or converts it."""
+    fresh_until: Instant | None
+    """When the first of these quotes becomes stale, by the relay's clock."""
 
 
 class Fill(msgspec.Struct, kw_only=True):
@@ -76,35 +131,168 @@ class Fill(msgspec.Struct, kw_only=True):
     external_id: str | None
 
 
-class Portfolio(msgspec.Struct, kw_only=True):
-    """All that the page shows of an account; `fills` are the last ones, newest first."""
+class Discrepancy(msgspec.Struct, kw_only=True):
+    """A difference between the broker's books and ours, as it stands now."""
 
-    account_id: int
-    event_seq: int
-    """Number of the account's last event: trades have theirs, without gaps."""
-    state: AccountState
-    positions: list[Position]
-    fills: list[Fill]
+    discrepancy_id: int
+    cause: Literal[
+        "missing_fill",
+        "extra_fill",
+        "quantity",
+        "average_price",
+        "balance",
+        "financing",
+        "margin",
+        "price_side",
+        "conversion",
+        "stale_price",
+        "unknown",
+    ]
+    severity: Severity
+    symbol: str | None
+    field: Literal[
+        "quantity",
+        "average_price",
+        "balance",
+        "equity",
+        "unrealized_pnl",
+        "margin_used",
+        "fill",
+        "entry",
+    ]
+    """What differs."""
+    ours: Amount | None
+    theirs: Amount | None
+    difference: Amount | None
+    unit: str
+    """Of the three: a currency, or what the position counts."""
+    status: Literal["open", "acknowledged", "resolved"]
+    opened_at: Instant
+    last_seen_at: Instant
+    acknowledged_at: Instant | None
+    acknowledged_by: str | None
+    note: str | None
+    resolved_at: Instant | None
+    message: str
+    """One sentence that says it in words."""
+
+
+class Alert(msgspec.Struct, kw_only=True):
+    """An alarm as it stands now; one of several accounts comes once for each, with the same id."""
+
+    alert_id: int
+    kind: Literal["discrepancy", "reconciliation_stopped", "broker_unreachable", "margin", "test"]
+    severity: Severity
+    status: Literal["raised", "escalated", "resolved"]
+    title: str
+    message: str
+    raised_at: Instant
+    resolved_at: Instant | None
+    discrepancy_id: int | None
+
+
+class Totals(msgspec.Struct, kw_only=True):
+    """A row of api.portfolio_totals: figures of all accounts watched, in one currency."""
+
+    currency: Currency
+    accounts: int
+    balance: Amount | None
+    credit: Amount | None
+    unrealized_pnl: Amount | None
+    equity: Amount | None
+    margin_equity: Amount | None
+    margin_used: Amount | None
+    margin_available: Amount | None
+    margin_level: Amount | None
+    is_priced: bool
+    is_stale: bool
+    priced_at: Instant | None
+    unlinked_currency: Currency | None
+    """An account's currency from which no instrument leads to `currency`: no figure is known."""
 
 
 # From the page to the relay -------------------------------------------------------------------
 
 
 class Hello(msgspec.Struct, tag="hello", kw_only=True, forbid_unknown_fields=True):
-    """The first message on a connection. `account_ids` null is all that the token opens."""
+    """The first message on a connection: what to send from now on."""
 
-    token: str
-    account_ids: list[int] | None = None
+    token: Annotated[str, Meta(max_length=200)]
+    account_ids: Annotated[list[AccountId], Meta(min_length=1, max_length=MAX_ACCOUNTS)] | None = (
+        None
+    )
+    """Null is all that the token opens, also those opened later."""
+    totals_currency: Currency | None = None
+    """Send the totals of these accounts, too, in this currency."""
+    only_totals: bool = False
+    """Send the totals and no account."""
+    since: Since | None = None
+    """The last event held of each account: the snapshot's history reaches back to it."""
 
 
 class Resync(msgspec.Struct, tag="resync", kw_only=True, forbid_unknown_fields=True):
     """Asks for a new snapshot."""
 
+    since: Since | None = None
+    """As in the hello; null is a short history."""
 
-FromPage = Hello | Resync
+
+class Ping(msgspec.Struct, tag="ping", kw_only=True, forbid_unknown_fields=True):
+    """Asks for a pong, to compare clocks; of several that wait the last one is answered."""
+
+    sent_at: Annotated[float, Meta(ge=0, le=1e15)]
+    """Of the page's own clock, milliseconds since 1970; comes back as it was."""
+
+
+class CurveRequest(msgspec.Struct, tag="curve", kw_only=True, forbid_unknown_fields=True):
+    """Asks for a curve over [from_at, to_at); of several that wait the last one is answered."""
+
+    account_id: AccountId
+    from_at: Instant
+    to_at: Instant
+    points: Annotated[int, Meta(ge=2, le=MAX_POINTS)]
+    """As many at the most."""
+
+
+FromPage = Hello | Resync | Ping | CurveRequest
 
 
 # From the relay to the page -------------------------------------------------------------------
+
+
+class DiscrepancyChanged(msgspec.Struct, tag="discrepancy", kw_only=True):
+    """A discrepancy was found, changed, acknowledged or resolved; never merged."""
+
+    account_id: int
+    event_seq: int
+    discrepancy: Discrepancy
+
+
+class AlertChanged(msgspec.Struct, tag="alert", kw_only=True):
+    """An alert was raised, escalated or resolved; never merged."""
+
+    account_id: int
+    event_seq: int
+    alert: Alert
+
+
+class Portfolio(msgspec.Struct, kw_only=True):
+    """All that the page shows of an account."""
+
+    account_id: int
+    event_seq: int
+    """Number of the account's last event: a trade, discrepancy or alert."""
+    history_from: int
+    """All events numbered from here to `event_seq` are in `fills` and `events`.
+
+    Whose own last number is below history_from − 1 does not get what lies between, and says so.
+    """
+    state: AccountState
+    positions: list[Position]
+    fills: list[Fill]
+    """Newest first: the last 50, or all since `since`, up to 500."""
+    events: list[DiscrepancyChanged | AlertChanged]
+    """Newest first: those of the history, and the latest of each that is still open."""
 
 
 class Snapshot(msgspec.Struct, tag="snapshot", kw_only=True):
@@ -112,6 +300,7 @@ class Snapshot(msgspec.Struct, tag="snapshot", kw_only=True):
 
     as_of: Instant
     accounts: list[Portfolio]
+    totals: Totals | None
 
 
 class Update(msgspec.Struct, tag="update", kw_only=True):
@@ -132,8 +321,51 @@ class Trade(msgspec.Struct, tag="trade", kw_only=True):
     account_id: int
     event_seq: int
     fill: Fill
+    committed_at: Instant | None
+    """By the database's clock; null where its track_commit_timestamp is off."""
+    read_at: Instant
+    """When the relay had it, by its own clock."""
     state: AccountState
     positions: list[Position]
+
+
+class TotalsChanged(msgspec.Struct, tag="totals", kw_only=True):
+    """The totals of what is watched; merged to the latest."""
+
+    totals: Totals
+
+
+class Curve(msgspec.Struct, tag="curve", kw_only=True):
+    """An account's curve in buckets of one width, oldest first: columns of equal length.
+
+    Each bucket keeps its extremes. A bucket in which nothing moved is not there.
+    """
+
+    account_id: int
+    from_at: Instant
+    to_at: Instant
+    at: list[Instant]
+    """When the bucket begins."""
+    open: list[Amount | None]
+    """Equity, as high, low and close are; null where a price was unknown."""
+    high: list[Amount | None]
+    low: list[Amount | None]
+    close: list[Amount | None]
+    performance: list[Amount | None]
+    """Equity less net flows, at the close."""
+    drawdown: list[Amount | None]
+    """Where performance was deepest below its peak since `from_at`."""
+    drawdown_pct: list[Amount | None]
+    """The same of the growth index, as a fraction."""
+
+
+class Pong(msgspec.Struct, tag="pong", kw_only=True):
+    """The answer to a ping."""
+
+    sent_at: float
+    """The ping's."""
+    received_at: Instant
+    """When the relay had it, by its own clock."""
 
 
 class Heartbeat(msgspec.Struct, tag="heartbeat", kw_only=True):
@@ -142,15 +374,28 @@ class Heartbeat(msgspec.Struct, tag="heartbeat", kw_only=True):
     sent_at: Instant
     database_ok: bool
     """False while the relay has lost the database: what the page shows may be out of date."""
+    data_at: Instant | None
+    """All that was committed before it, by the relay's clock, has been sent; null where unknown."""
     event_seqs: dict[str, int]
 
 
 class Error(msgspec.Struct, tag="error", kw_only=True):
     """What went wrong, by code, and what to do; the relay closes the connection after it."""
 
-    code: Literal["bad_message", "bad_token", "not_allowed", "unavailable", "too_slow"]
+    code: ErrorCode
     message: str
     remedy: str
 
 
-FromRelay = Snapshot | Update | Trade | Heartbeat | Error
+FromRelay = (
+    Snapshot
+    | Update
+    | Trade
+    | DiscrepancyChanged
+    | AlertChanged
+    | TotalsChanged
+    | Curve
+    | Pong
+    | Heartbeat
+    | Error
+)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 from websockets.asyncio.server import ServerConnection
@@ -32,13 +32,14 @@ CLOSE_TIMEOUT = 1.0
 SEND_BUFFER = 128 * 1024
 """Bytes that the kernel may hold for a client: what is there can no longer be merged."""
 
-Code = Literal["bad_message", "bad_token", "not_allowed", "unavailable", "too_slow"]
-CLOSE_CODES: dict[Code, int] = {
+CLOSE_CODES: dict[wire.ErrorCode, int] = {
     "bad_message": 1008,
     "bad_token": 1008,
     "not_allowed": 1008,
     "unavailable": 1013,
     "too_slow": 1013,
+    "too_many": 1013,
+    "rate_limited": 1013,
 }
 
 read_message: Callable[[str], wire.FromPage] = msgspec.json.Decoder(wire.FromPage).decode
@@ -47,7 +48,7 @@ read_message: Callable[[str], wire.FromPage] = msgspec.json.Decoder(wire.FromPag
 class Refusal(Exception):
     """Why a client is sent away; becomes an error message."""
 
-    def __init__(self, code: Code, message: str, remedy: str) -> None:
+    def __init__(self, code: wire.ErrorCode, message: str, remedy: str) -> None:
         super().__init__(message)
         self.error = wire.Error(code=code, message=message, remedy=remedy)
 
@@ -220,6 +221,7 @@ class Session:
         heartbeat = wire.Heartbeat(
             sent_at=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             database_ok=self._hub.database_ok,
+            data_at=None,
             event_seqs=event_seqs,
         )
         await self._send_text("heartbeat", msgspec.json.encode(heartbeat))
