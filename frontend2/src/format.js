@@ -3,19 +3,54 @@
  * becomes a binary number on its way to the screen.
  */
 
-/** @import { Amount } from './services/wire.js' */
+/** @import { Amount } from './services/messages.js' */
 
-/** @typedef {'money' | 'pnl' | 'quotePnl' | 'quantity' | 'price' | 'percent'} AmountKind */
+/** @typedef {'money' | 'pnl' | 'quotePnl' | 'quantity' | 'price' | 'percent' | 'share'} AmountKind */
 
 /** @type {Map<string, Intl.NumberFormat>} */
 const formats = new Map();
 
-/** @param {Intl.NumberFormatOptions} options */
-function numberFormat(options) {
-  const key = JSON.stringify(options);
+/**
+ * @param {AmountKind} kind
+ * @param {number} digits
+ * @returns {Intl.NumberFormatOptions}
+ */
+function optionsOf(kind, digits) {
+  switch (kind) {
+    case 'percent':
+      return { style: 'percent', minimumFractionDigits: 1, maximumFractionDigits: 1 };
+    case 'share':
+      return { style: 'percent', minimumFractionDigits: 2, maximumFractionDigits: 2 };
+    case 'quantity':
+      return { maximumFractionDigits: digits };
+    case 'quotePnl':
+      return { minimumFractionDigits: 2, maximumFractionDigits: 2, signDisplay: 'exceptZero' };
+    case 'pnl':
+      return {
+        minimumFractionDigits: digits,
+        maximumFractionDigits: digits,
+        signDisplay: 'exceptZero',
+      };
+    default:
+      return { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  }
+}
+
+/**
+ * Making a format takes a hundred times as long as using one.
+ * @param {AmountKind} kind
+ * @param {number} digits
+ * @param {number | null} least
+ */
+function formatFor(kind, digits, least) {
+  const key = `${kind} ${digits} ${least}`;
   let format = formats.get(key);
   if (!format) {
-    format = new Intl.NumberFormat([...navigator.languages], options);
+    const options =
+      kind === 'price' && least !== null
+        ? { minimumFractionDigits: least, maximumFractionDigits: least + 2 }
+        : optionsOf(kind, digits);
+    format = new Intl.NumberFormat([...navigator.languages], { signDisplay: 'negative', ...options });
     formats.set(key, format);
   }
   return format;
@@ -37,23 +72,8 @@ function decimals(value) {
  */
 export function formatAmount(value, kind = 'money', like = null) {
   const digits = Math.min(decimals(value), 100);
-  /** @type {Intl.NumberFormatOptions} */
-  let options;
-  if (kind === 'percent') {
-    options = { style: 'percent', minimumFractionDigits: 1, maximumFractionDigits: 1 };
-  } else if (kind === 'quantity') {
-    options = { maximumFractionDigits: digits };
-  } else if (kind === 'quotePnl') {
-    options = { minimumFractionDigits: 2, maximumFractionDigits: 2 };
-  } else if (kind === 'price' && like !== null) {
-    const least = decimals(like);
-    options = { minimumFractionDigits: least, maximumFractionDigits: least + 2 };
-  } else {
-    options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-  }
-  options.signDisplay = kind === 'pnl' || kind === 'quotePnl' ? 'exceptZero' : 'negative';
-  const text = numberFormat(options).format(/** @type {Intl.StringNumericLiteral} */ (value));
-  return text.replace('-', '−');
+  const format = formatFor(kind, digits, like === null ? null : decimals(like));
+  return format.format(/** @type {Intl.StringNumericLiteral} */ (value)).replace('-', '−');
 }
 
 /** @param {Amount} value @returns {-1 | 0 | 1} */

@@ -1,43 +1,67 @@
 import { createRoot } from 'react-dom/client';
 import { flushSync } from 'react-dom';
 import { App } from './components/App.jsx';
-import { createPortfolioSocket } from './services/portfolioSocket.js';
-import { followToken } from './services/token.js';
-import { createInbox } from './stores/inbox.js';
-import { usePortfolioStore } from './stores/portfolioStore.js';
+import { connectPortfolio } from './connect.js';
+import { followAddress, writeTotalsCurrency } from './services/address.js';
+import { CurveError } from './services/portfolioSocket.js';
+import { createLatency } from './stores/latency.js';
+import { chooseTotalsCurrency, usePortfolioStore } from './stores/portfolioStore.js';
 
-const { receive, setConnection, forget } = usePortfolioStore.getState();
+/** @import { PortfolioConnection } from './connect.js' */
+/** @import { Address } from './services/address.js' */
 
-const accept = createInbox({
-  deliver: (messages) => receive(messages, Date.now()),
-  paintNow: (run) => flushSync(run),
+const latency = createLatency();
+// For whoever measures: described in docs/page.md.
+Object.assign(window, {
+  tidemark: {
+    get latency() {
+      return latency.trades();
+    },
+    get clock() {
+      return usePortfolioStore.getState().clock;
+    },
+  },
 });
 
-/** @type {ReturnType<typeof createPortfolioSocket> | null} */
-let socket = null;
+/** @type {PortfolioConnection | null} */
+let portfolio = null;
+/** @type {Address} */
+let current = { token: null, totalsCurrency: null };
 
-followToken((token) => {
-  socket?.stop();
-  socket = null;
-  forget();
-  if (token === null) return;
+followAddress((address) => {
+  portfolio?.stop();
+  portfolio = null;
+  // Another currency shows the same accounts: their figures stay, and what is missed is caught up.
+  if (address.token !== current.token) usePortfolioStore.getState().forget();
+  current = address;
+  if (address.token === null) return;
   const url = new URL('ws', window.location.href);
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
   url.hash = '';
-  socket = createPortfolioSocket({
+  portfolio = connectPortfolio({
     url: url.href,
-    token,
-    onMessage: accept,
-    onConnection: setConnection,
+    token: address.token,
+    totalsCurrency: address.totalsCurrency,
+    paintNow: (run) => flushSync(run),
+    latency,
   });
-  socket.start();
 });
 
 usePortfolioStore.subscribe((state, before) => {
-  if (state.wantsResync && !before.wantsResync) socket?.resync();
+  // Which currency suits can be told only once the accounts are here.
+  if (state.accountIds === before.accountIds || current.totalsCurrency !== null) return;
+  const currency = chooseTotalsCurrency(state);
+  if (currency !== null) queueMicrotask(() => writeTotalsCurrency(currency));
 });
-window.addEventListener('online', () => socket?.retryNow());
 
 const root = document.getElementById('root');
 if (!root) throw new Error('index.html has no #root');
-createRoot(root).render(<App />);
+createRoot(root).render(
+  <App
+    latency={latency}
+    requestCurve={async (wish, options) => {
+      if (!portfolio) throw new CurveError('disconnected');
+      return portfolio.requestCurve(wish, options);
+    }}
+  />,
+);

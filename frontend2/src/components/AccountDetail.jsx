@@ -1,14 +1,23 @@
+import { Suspense, lazy, useRef } from 'react';
 import { formatFull, formatInstant } from '../format.js';
 import { selectSelectedId, selectState, usePortfolioStore } from '../stores/portfolioStore.js';
-import { NotPriced } from './AccountsTable.jsx';
-import { Amount, MovingAmount, toneOf } from './Amount.jsx';
+import { NO_DRAWDOWN, NO_MARGIN, paintShare } from './AccountsTable.jsx';
 import { FillsTable } from './FillsTable.jsx';
+import { AccountFlags } from './Flags.jsx';
+import { createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
 import { PositionsTable } from './PositionsTable.jsx';
 
-/** @import { AmountProps } from './Amount.jsx' */
+/** @import { AccountState } from '../services/messages.js' */
+/** @import { RequestCurve } from './EquityCurve.jsx' */
 
-/** The chosen account: its figures, what it holds, what it did last. */
-export function AccountDetail() {
+// Figures first: the chart and what draws it come after them.
+const EquityCurve = lazy(() => import('./EquityCurve.jsx'));
+
+/**
+ * The chosen account: its figures, its curve, what it holds, what it did last.
+ * @param {{ requestCurve: RequestCurve }} props
+ */
+export function AccountDetail({ requestCurve }) {
   const accountId = usePortfolioStore(selectSelectedId);
   if (accountId === null) return null;
   return (
@@ -18,10 +27,14 @@ export function AccountDetail() {
       id="account"
       className="detail"
       aria-labelledby="account-title"
+      data-selected-id={accountId}
       // It scrolls for itself and holds nothing else that the keyboard could reach.
       tabIndex={0}
     >
       <Summary accountId={accountId} />
+      <Suspense fallback={<div className="curve curve-room" />}>
+        <EquityCurve accountId={accountId} requestCurve={requestCurve} />
+      </Suspense>
       <div className="panes">
         <PositionsTable accountId={accountId} />
         <FillsTable accountId={accountId} />
@@ -30,57 +43,110 @@ export function AccountDetail() {
   );
 }
 
+/** @type {[string, string][]} */
+const FIGURES = [
+  ['unrealized_pnl', 'Unrealized P&L'],
+  ['balance', 'Balance'],
+  ['drawdown', 'Drawdown'],
+  ['max_drawdown', 'Max drawdown'],
+  ['high_water_mark', 'High-water mark'],
+  ['net_flow', 'Net flow'],
+  ['credit', 'Credit'],
+  ['margin_equity', 'Equity at mid'],
+  ['margin_level', 'Margin level'],
+];
+/** Figures with their percentage beside them. */
+const WITH_SHARE = new Set(['drawdown', 'max_drawdown']);
+const HINTS = /** @type {Record<string, string>} */ ({
+  net_flow: 'Deposits less withdrawals, credits included: what is left is what trading made.',
+  high_water_mark: 'Equity at which the account is at its highest performance so far.',
+  drawdown: 'How far the account is below its high-water mark.',
+  max_drawdown: 'The deepest it has been below a high-water mark.',
+  margin_equity: 'Equity at mid prices, as brokers measure margin.',
+});
+
 /** @param {{ accountId: number }} props */
 function Summary({ accountId }) {
-  const account = usePortfolioStore(selectState(accountId));
-  if (!account) return null;
+  const header = useRef(/** @type {HTMLElement | null} */ (null));
+  const painter = useRef(/** @type {((account: AccountState) => void) | null} */ (null));
+  const name = usePortfolioStore((store) => store.portfolios[accountId]?.state.name);
+  const currency = usePortfolioStore((store) => store.portfolios[accountId]?.state.currency);
+  const mode = usePortfolioStore((store) => store.portfolios[accountId]?.state.position_mode);
+  useLive(selectState(accountId), (account) => {
+    if (!header.current || !account) return;
+    painter.current ??= createSummaryPainter(header.current);
+    painter.current(account);
+  });
   return (
-    <header className="summary">
+    <header className="summary" ref={header} data-summary-of={accountId}>
       <div className="summary-name">
-        <h2 id="account-title">{account.name}</h2>
+        <h2 id="account-title">{name}</h2>
         <p className="dim">
-          {account.currency} · {account.position_mode}
+          {currency} · {mode}
         </p>
-        {!account.is_priced && <NotPriced />}
+        <AccountFlags accountId={accountId} />
       </div>
       <dl className="figures">
         <div className="figure figure-equity">
           <dt>Equity</dt>
-          <dd>
-            <MovingAmount value={account.equity} />
-          </dd>
+          <dd data-field="equity" />
         </div>
-        <Figure name="Unrealized P&L" value={account.unrealized_pnl} kind="pnl" />
-        <Figure name="Balance" value={account.balance} />
-        <Figure name="Credit" value={account.credit} />
-        <Figure name="Equity at mid" value={account.margin_equity} />
-        <div className="figure">
-          <dt>Priced at</dt>
-          <dd>
-            {account.priced_at === null ? (
-              <span className="unknown" title="No position is valued by a price.">
-                —
-              </span>
+        {FIGURES.map(([field, label]) => (
+          <div key={field} className="figure" title={HINTS[field]}>
+            <dt>{label}</dt>
+            {WITH_SHARE.has(field) ? (
+              <dd>
+                <span data-field={field} /> <span className="share" data-field={`${field}_pct`} />
+              </dd>
             ) : (
-              <time dateTime={account.priced_at} title={formatFull(account.priced_at)}>
-                {formatInstant(account.priced_at)}
-              </time>
+              <dd data-field={field} />
             )}
-          </dd>
-        </div>
+            {field === 'high_water_mark' && <dd className="note" data-note="high_water_at" />}
+            {field === 'drawdown' && <dd className="note" data-note="under_water_since" />}
+          </div>
+        ))}
       </dl>
     </header>
   );
 }
 
-/** @param {AmountProps & { name: string }} props */
-function Figure({ name, ...amount }) {
-  return (
-    <div className="figure">
-      <dt>{name}</dt>
-      <dd className={toneOf(amount)}>
-        <Amount {...amount} />
-      </dd>
-    </div>
-  );
+/** @param {HTMLElement} header */
+function createSummaryPainter(header) {
+  const paintEquity = createMovingPainter(fieldOf(header, 'equity'));
+  const cells = FIGURES.map(([field]) => /** @type {const} */ ([field, fieldOf(header, field)]));
+  const drawdownPct = fieldOf(header, 'drawdown_pct');
+  const maxDrawdownPct = fieldOf(header, 'max_drawdown_pct');
+  const paintHighWaterAt = createInstantPainter(header, 'high_water_at', '');
+  const paintUnderSince = createInstantPainter(header, 'under_water_since', 'since ');
+  return (/** @type {AccountState} */ account) => {
+    paintEquity(account.equity);
+    for (const [field, cell] of cells) {
+      if (field === 'margin_level') {
+        const unknown = account.is_priced ? NO_MARGIN : undefined;
+        paintAmount(cell, account.margin_level, { kind: 'percent', unknown });
+      } else {
+        paintAmount(cell, account[/** @type {'balance'} */ (field)], {
+          kind: field === 'unrealized_pnl' ? 'pnl' : 'money',
+          unknown: /drawdown|high_water/.test(field) ? NO_DRAWDOWN : undefined,
+        });
+      }
+    }
+    paintShare(drawdownPct, account.drawdown_pct);
+    paintShare(maxDrawdownPct, account.max_drawdown_pct);
+    paintHighWaterAt(account.high_water_at);
+    paintUnderSince(account.under_water_since);
+  };
+}
+
+/** @param {HTMLElement} header @param {string} name @param {string} prefix */
+function createInstantPainter(header, name, prefix) {
+  const element = header.querySelector(`[data-note="${name}"]`);
+  /** @type {string | null | undefined} */
+  let last;
+  return (/** @type {string | null} */ at) => {
+    if (at === last || !(element instanceof HTMLElement)) return;
+    last = at;
+    element.textContent = at === null ? '' : `${prefix}${formatInstant(at)}`;
+    element.title = at === null ? '' : formatFull(at);
+  };
 }

@@ -1,55 +1,146 @@
-import { memo } from 'react';
+import { memo, useDeferredValue, useEffect, useRef, useState } from 'react';
 import {
   selectAccountIds,
   selectSelectedId,
   selectState,
   usePortfolioStore,
 } from '../stores/portfolioStore.js';
-import { AmountCell, MovingAmount } from './Amount.jsx';
+import { LiveCell } from './Amount.jsx';
+import { AccountFlags } from './Flags.jsx';
+import { createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
+import { TotalsRow } from './TotalsRow.jsx';
 
-const NO_MARGIN = 'No level: no margin is used.';
+/** @import { AccountState } from '../services/messages.js' */
+
+export const NO_MARGIN = 'No level: no margin is used.';
+export const NO_DRAWDOWN = 'Unknown: the account has no curve yet, or no price.';
+
+/** From this number on one would rather search than look. */
+const SEARCH_FROM = 15;
+/** Rows that come into being and go together, as they scroll into sight and out of it. */
+const CHUNK = 25;
+
+const COLUMNS = [
+  ['Currency', 'currency'],
+  ['Balance', 'number'],
+  ['Unrealized P&L', 'number'],
+  ['Equity', 'number'],
+  ['Drawdown', 'number'],
+  ['Margin used', 'number'],
+  ['Available', 'number'],
+  ['Margin level', 'number'],
+];
 
 /** All accounts; choosing one shows it below. */
 export function AccountsTable() {
   const accountIds = usePortfolioStore(selectAccountIds);
+  const [search, setSearch] = useState('');
+  const found = useFound(accountIds, useDeferredValue(search));
+  const chunks = [];
+  for (let start = 0; start < found.length; start += CHUNK) {
+    chunks.push(found.slice(start, start + CHUNK));
+  }
   return (
-    <table className="cards accounts">
-      <caption>
-        Accounts <span className="count">{accountIds.length}</span>
-      </caption>
-      <thead>
-        <tr>
-          <th scope="col">Account</th>
-          <th scope="col">Currency</th>
-          <th scope="col" className="mode">
-            Mode
-          </th>
-          <th scope="col" className="number">
-            Balance
-          </th>
-          <th scope="col" className="number">
-            Unrealized P&amp;L
-          </th>
-          <th scope="col" className="number">
-            Equity
-          </th>
-          <th scope="col" className="number">
-            Margin used
-          </th>
-          <th scope="col" className="number">
-            Available
-          </th>
-          <th scope="col" className="number">
-            Margin level
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {accountIds.map((accountId) => (
-          <AccountRow key={accountId} accountId={accountId} />
+    <>
+      <div className="list-head">
+        <h2 id="accounts-title">
+          Accounts{' '}
+          <span className="count">
+            {found.length === accountIds.length
+              ? accountIds.length
+              : `${found.length} of ${accountIds.length}`}
+          </span>
+        </h2>
+        {accountIds.length >= SEARCH_FROM && (
+          <input
+            type="search"
+            className="search"
+            aria-label="Search accounts by name or currency"
+            placeholder="Search"
+            value={search}
+            onChange={(event) => setSearch(event.target.value)}
+          />
+        )}
+      </div>
+      <table
+        className="cards accounts"
+        aria-labelledby="accounts-title"
+        aria-rowcount={accountIds.length + 1}
+      >
+        <thead>
+          <tr>
+            <th scope="col">Account</th>
+            {COLUMNS.map(([name, className]) => (
+              <th key={name} scope="col" className={className}>
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <TotalsRow />
+        {chunks.map((ids) => (
+          <Rows key={ids[0]} ids={ids} />
         ))}
-      </tbody>
-    </table>
+        {found.length === 0 && (
+          <tbody>
+            <tr className="empty">
+              <td colSpan={COLUMNS.length + 1}>No account is called like this</td>
+            </tr>
+          </tbody>
+        )}
+      </table>
+    </>
+  );
+}
+
+/**
+ * The accounts whose name or currency has all words of the search. Names do not change while a page
+ * is open, or so rarely that the next search will do.
+ * @param {number[]} accountIds
+ * @param {string} search
+ */
+function useFound(accountIds, search) {
+  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  if (words.length === 0) return accountIds;
+  const { portfolios } = usePortfolioStore.getState();
+  return accountIds.filter((id) => {
+    const state = portfolios[id]?.state;
+    const text = `${state?.name} ${state?.currency} ${id}`.toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
+}
+
+/**
+ * Rows that are out of sight leave their room and nothing else: a thousand accounts cost what a
+ * screen of them costs.
+ * @param {{ ids: number[] }} props
+ */
+function Rows({ ids }) {
+  const body = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
+  const [room, setRoom] = useState(/** @type {number | null} */ (null));
+  useEffect(() => {
+    if (!body.current || typeof IntersectionObserver === 'undefined') return undefined;
+    const observer = new IntersectionObserver(
+      ([entry]) => {
+        if (!entry) return;
+        const height = entry.boundingClientRect.height;
+        setRoom((before) => (entry.isIntersecting ? null : (before ?? height)));
+      },
+      { rootMargin: '400px 0px' },
+    );
+    observer.observe(body.current);
+    return () => observer.disconnect();
+  }, []);
+  return (
+    <tbody ref={body}>
+      {room === null ? (
+        ids.map((accountId) => <AccountRow key={accountId} accountId={accountId} />)
+      ) : (
+        <tr className="room" aria-hidden="true">
+          <td colSpan={COLUMNS.length + 1} style={{ height: room }} />
+        </tr>
+      )}
+    </tbody>
   );
 }
 
@@ -57,10 +148,17 @@ export function AccountsTable() {
 export const AccountRow = memo(
   /** @param {{ accountId: number }} props */
   function AccountRow({ accountId }) {
-    const account = usePortfolioStore(selectState(accountId));
+    const row = useRef(/** @type {HTMLTableRowElement | null} */ (null));
     const isSelected = usePortfolioStore((store) => selectSelectedId(store) === accountId);
     const selectAccount = usePortfolioStore((store) => store.selectAccount);
-    if (!account) return null;
+    const name = usePortfolioStore((store) => store.portfolios[accountId]?.state.name);
+    const currency = usePortfolioStore((store) => store.portfolios[accountId]?.state.currency);
+    const painter = useRef(/** @type {((account: AccountState) => void) | null} */ (null));
+    useLive(selectState(accountId), (account) => {
+      if (!row.current || !account) return;
+      painter.current ??= createAccountPainter(row.current);
+      painter.current(account);
+    });
     const choose = () => {
       selectAccount(accountId);
       // On a small screen what was asked for would come up out of sight.
@@ -70,61 +168,70 @@ export const AccountRow = memo(
     };
     return (
       <tr
+        ref={row}
         className={isSelected ? 'selected' : undefined}
         data-account-id={accountId}
-        data-priced={account.is_priced}
         onClick={choose}
       >
-        <th scope="row" className="name" data-field="name" data-value={account.name}>
+        <th scope="row" className="name" data-field="name" data-value={name}>
           <button type="button" className="choose" aria-pressed={isSelected}>
-            {account.name}
+            {name}
           </button>
-          {!account.is_priced && <NotPriced />}
+          <AccountFlags accountId={accountId} />
         </th>
-        <td className="currency" data-field="currency" data-value={account.currency}>
-          {account.currency}
+        <td className="currency" data-field="currency" data-value={currency}>
+          {currency}
         </td>
-        <td className="mode" data-field="position_mode" data-value={account.position_mode}>
-          {account.position_mode}
+        <LiveCell field="balance" label="Balance" />
+        <LiveCell field="unrealized_pnl" label="P&L" />
+        <LiveCell field="equity" label="Equity" className="equity" />
+        <td className="number" data-label="Drawdown">
+          <span data-field="drawdown" /> <span className="share" data-field="drawdown_pct" />
         </td>
-        <AmountCell field="balance" label="Balance" value={account.balance} />
-        <AmountCell
-          field="unrealized_pnl"
-          label="P&L"
-          value={account.unrealized_pnl}
-          kind="pnl"
-        />
-        <td
-          className="number equity"
-          data-field="equity"
-          data-value={account.equity ?? undefined}
-          data-label="Equity"
-        >
-          <MovingAmount value={account.equity} />
-        </td>
-        <AmountCell field="margin_used" label="Margin used" value={account.margin_used} />
-        <AmountCell field="margin_available" label="Available" value={account.margin_available} />
-        <AmountCell
-          field="margin_level"
-          label="Margin level"
-          value={account.margin_level}
-          kind="percent"
-          unknown={account.is_priced ? NO_MARGIN : undefined}
-        />
+        <LiveCell field="margin_used" label="Margin used" />
+        <LiveCell field="margin_available" label="Available" />
+        <LiveCell field="margin_level" label="Margin level" />
       </tr>
     );
   },
 );
 
-/** Said in words beside figures that lack a price. */
-export function NotPriced() {
-  return (
-    <span
-      className="flag"
-      data-flag="not-priced"
-      title="A position has no current price or no conversion rate: figures that need it are unknown."
-    >
-      <span aria-hidden="true">⚠ </span>not priced
-    </span>
-  );
+/** @param {HTMLTableRowElement} row */
+function createAccountPainter(row) {
+  const field = (/** @type {string} */ name) => fieldOf(row, name);
+  const balance = field('balance');
+  const pnl = field('unrealized_pnl');
+  const paintEquity = createMovingPainter(field('equity'));
+  const drawdown = field('drawdown');
+  const drawdownPct = field('drawdown_pct');
+  const used = field('margin_used');
+  const available = field('margin_available');
+  const level = field('margin_level');
+  return (/** @type {AccountState} */ account) => {
+    row.dataset.priced = String(account.is_priced);
+    row.dataset.version = String(account.version);
+    paintAmount(balance, account.balance);
+    paintAmount(pnl, account.unrealized_pnl, { kind: 'pnl' });
+    paintEquity(account.equity);
+    paintAmount(drawdown, account.drawdown, { unknown: NO_DRAWDOWN });
+    paintShare(drawdownPct, account.drawdown_pct);
+    paintAmount(used, account.margin_used);
+    paintAmount(available, account.margin_available);
+    const unknown = account.is_priced ? NO_MARGIN : undefined;
+    paintAmount(level, account.margin_level, { kind: 'percent', unknown });
+  };
+}
+
+/**
+ * The percentage beside an amount: where it is unknown, the amount's own dash is enough.
+ * @param {HTMLElement} element
+ * @param {string | null} share
+ */
+export function paintShare(element, share) {
+  if (share === null) {
+    delete element.dataset.value;
+    element.textContent = '';
+  } else {
+    paintAmount(element, share, { kind: 'share' });
+  }
 }

@@ -2,24 +2,35 @@ import { selectIsCurrent, usePortfolioStore } from '../stores/portfolioStore.js'
 import { AccountDetail } from './AccountDetail.jsx';
 import { AccountsTable } from './AccountsTable.jsx';
 import { ConnectionState } from './ConnectionState.jsx';
+import { Issues } from './Issues.jsx';
+import { LatencyPanel } from './LatencyPanel.jsx';
 import { Mark } from './Mark.jsx';
+import { Missed } from './Missed.jsx';
 import { TokenForm } from './TokenForm.jsx';
 
-export function App() {
+/** @import { Latency } from '../stores/latency.js' */
+/** @import { RequestCurve } from './EquityCurve.jsx' */
+
+/** @param {{ requestCurve: RequestCurve, latency: Latency }} props */
+export function App({ requestCurve, latency }) {
   return (
     <div className="page">
       <header className="top">
         <h1>
           <Mark /> Tidemark
         </h1>
-        <ConnectionState />
+        <div className="line">
+          <LatencyPanel latency={latency} />
+          <ConnectionState />
+        </div>
       </header>
-      <Content />
+      <Content requestCurve={requestCurve} />
     </div>
   );
 }
 
-function Content() {
+/** @param {{ requestCurve: RequestCurve }} props */
+function Content({ requestCurve }) {
   const phase = usePortfolioStore((store) => store.connection.phase);
   const error = usePortfolioStore((store) => store.connection.error);
   const isCurrent = usePortfolioStore(selectIsCurrent);
@@ -34,17 +45,21 @@ function Content() {
   }
   return (
     <main className={isCurrent ? 'desk' : 'desk outdated'}>
-      {error && (
-        <p className="problem" role="alert" data-error={error.code}>
-          {error.message} {error.remedy}
-        </p>
-      )}
+      <div className="notices">
+        {error && (
+          <p className="problem" role="alert" data-error={error.code}>
+            {error.message} {error.remedy}
+          </p>
+        )}
+        <Missed />
+        <Issues />
+      </div>
       {count > 0 ? (
         <>
           <div className="list">
             <AccountsTable />
           </div>
-          <AccountDetail />
+          <AccountDetail requestCurve={requestCurve} />
         </>
       ) : (
         <p className="nothing">

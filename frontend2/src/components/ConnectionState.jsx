@@ -1,5 +1,5 @@
 import { formatAge, formatClock, formatFull } from '../format.js';
-import { selectPricedAt, usePortfolioStore } from '../stores/portfolioStore.js';
+import { selectPricedAt, selectStaleSince, usePortfolioStore } from '../stores/portfolioStore.js';
 import { useNow } from './useNow.js';
 
 /** @import { Connection } from '../services/portfolioSocket.js' */
@@ -7,24 +7,24 @@ import { useNow } from './useNow.js';
 /**
  * What a trader needs to know of the line: can the figures be trusted, and if not, since when.
  * @param {Connection} connection
- * @param {number | null} databaseLostAt
+ * @param {number | null} staleSince up to when the figures are known to be the latest
  * @returns {{ state: Connection['phase'], text: string }}
  */
-export function describeConnection({ phase, liveUntil }, databaseLostAt) {
-  const since = liveUntil === null ? '' : ` since ${formatClock(liveUntil)}`;
+export function describeConnection({ phase }, staleSince) {
+  const since = staleSince === null ? '' : ` since ${formatClock(staleSince)}`;
   switch (phase) {
     case 'idle':
       return { state: phase, text: 'Not connected' };
     case 'connecting':
-      return { state: phase, text: liveUntil === null ? 'Connecting' : 'Reconnecting' };
+      return { state: phase, text: since === '' ? 'Connecting' : `Stale${since}, reconnecting` };
     case 'live':
-      return databaseLostAt === null
+      return since === ''
         ? { state: phase, text: 'Live' }
-        : { state: 'stale', text: `Stale since ${formatClock(databaseLostAt)}, database lost` };
+        : { state: 'stale', text: `Stale${since}, database lost` };
     case 'stale':
       return { state: phase, text: `Stale${since}, reconnecting` };
     case 'disconnected':
-      return { state: phase, text: `Disconnected${since}` };
+      return { state: phase, text: since === '' ? 'Disconnected' : `Stale${since}, disconnected` };
     case 'refused':
       return { state: phase, text: 'Refused' };
   }
@@ -33,12 +33,19 @@ export function describeConnection({ phase, liveUntil }, databaseLostAt) {
 /** The state of the line, the age of the last message, and apart from both the age of prices. */
 export function ConnectionState() {
   const connection = usePortfolioStore((store) => store.connection);
-  const databaseLostAt = usePortfolioStore((store) => store.databaseLostAt);
-  const { state, text } = describeConnection(connection, databaseLostAt);
+  const staleSince = usePortfolioStore(selectStaleSince);
+  const { state, text } = describeConnection(connection, staleSince);
   const isRetrying = connection.phase === 'disconnected' && connection.retryAt !== null;
   return (
     <div className="line">
-      <p className={`state state-${state}`} role="status" aria-live="polite" data-connection={state}>
+      <p
+        className={`state state-${state}`}
+        role="status"
+        aria-live="polite"
+        data-connection={state}
+        data-stale-since={staleSince === null ? undefined : new Date(staleSince).toISOString()}
+        title={staleSince === null ? undefined : `What is shown was current at ${formatFull(staleSince)}`}
+      >
         {text}
       </p>
       {/* Outside of what is read aloud, or every second would be. */}
@@ -62,7 +69,7 @@ function Ages() {
   // Read once a second rather than followed: both change with every message.
   const store = usePortfolioStore.getState();
   const pricedAt = selectPricedAt(store);
-  const databaseNow = now - (store.clockOffset ?? 0);
+  const databaseNow = now + (store.clock?.offset ?? 0);
   const isOld = pricedAt !== null && databaseNow - Date.parse(pricedAt) > OLD_PRICES_MS;
   return (
     <dl className="ages">

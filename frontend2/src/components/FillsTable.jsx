@@ -1,18 +1,30 @@
-import { useState } from 'react';
+import { memo, useState } from 'react';
 import { formatFull, formatInstant } from '../format.js';
-import { selectFills, usePortfolioStore } from '../stores/portfolioStore.js';
+import { FILLS_KEPT, selectFills, usePortfolioStore } from '../stores/portfolioStore.js';
 import { AmountCell } from './Amount.jsx';
 
-/** @import { Fill } from '../services/wire.js' */
+/** @import { Fill } from '../services/messages.js' */
 
 /** @param {{ accountId: number }} props */
 export function FillsTable({ accountId }) {
   const fills = usePortfolioStore(selectFills(accountId)) ?? [];
   const [firstSeen] = useState(() => fills[0]?.event_seq ?? 0);
+  const [showsAll, setShowsAll] = useState(false);
+  const shown = showsAll ? fills : fills.slice(0, FILLS_KEPT);
   return (
     <table className="cards fills">
       <caption>
-        Last fills <span className="count">{fills.length}</span>
+        Last fills <span className="count">{shown.length}</span>
+        {fills.length > FILLS_KEPT && (
+          <button
+            type="button"
+            className="quiet"
+            aria-pressed={showsAll}
+            onClick={() => setShowsAll(!showsAll)}
+          >
+            {showsAll ? `the last ${FILLS_KEPT}` : `all ${fills.length}`}
+          </button>
+        )}
       </caption>
       <thead>
         <tr>
@@ -40,7 +52,7 @@ export function FillsTable({ accountId }) {
             <td colSpan={8}>No fills yet</td>
           </tr>
         )}
-        {fills.map((fill) => (
+        {shown.map((fill) => (
           <FillRow key={fill.fill_id} fill={fill} isNew={fill.event_seq > firstSeen} />
         ))}
       </tbody>
@@ -48,34 +60,37 @@ export function FillsTable({ accountId }) {
   );
 }
 
-/** @param {{ fill: Fill, isNew: boolean }} props */
-function FillRow({ fill, isNew }) {
-  return (
-    <tr className={isNew ? 'arrived' : undefined} data-fill-id={fill.fill_id}>
-      <td className="time" data-field="event_at" data-value={fill.event_at}>
-        <time dateTime={fill.event_at} title={formatFull(fill.event_at)}>
-          {formatInstant(fill.event_at)}
-        </time>
-      </td>
-      <th scope="row" className="name" data-field="symbol" data-value={fill.symbol}>
-        {fill.symbol}
-      </th>
-      <td className="side" data-field="side" data-value={fill.side}>
-        <span aria-hidden="true">{fill.side === 'buy' ? '↑' : '↓'}</span> {fill.side}
-      </td>
-      <AmountCell field="quantity" label="Quantity" value={fill.quantity} kind="quantity" />
-      <AmountCell field="price" label="Price" value={fill.price} kind="price" />
-      <td className="effect" data-field="effect" data-value={fill.effect}>
-        {fill.effect}
-      </td>
-      <AmountCell
-        field="realized_pnl"
-        label="Realized P&L"
-        value={fill.realized_pnl}
-        kind="pnl"
-        className="main"
-      />
-      <AmountCell field="commission" label="Commission" value={fill.commission} />
-    </tr>
-  );
-}
+/** A fill never changes. */
+const FillRow = memo(
+  /** @param {{ fill: Fill, isNew: boolean }} props */
+  function FillRow({ fill, isNew }) {
+    return (
+      <tr className={isNew ? 'arrived' : undefined} data-fill-id={fill.fill_id}>
+        <td className="time" data-field="event_at" data-value={fill.event_at}>
+          <time dateTime={fill.event_at} title={formatFull(fill.event_at)}>
+            {formatInstant(fill.event_at)}
+          </time>
+        </td>
+        <th scope="row" className="name" data-field="symbol" data-value={fill.symbol}>
+          {fill.symbol}
+        </th>
+        <td className="side" data-field="side" data-value={fill.side}>
+          <span aria-hidden="true">{fill.side === 'buy' ? '↑' : '↓'}</span> {fill.side}
+        </td>
+        <AmountCell field="quantity" label="Quantity" value={fill.quantity} kind="quantity" />
+        <AmountCell field="price" label="Price" value={fill.price} kind="price" />
+        <td className="effect" data-field="effect" data-value={fill.effect}>
+          {fill.effect}
+        </td>
+        <AmountCell
+          field="realized_pnl"
+          label="Realized P&L"
+          value={fill.realized_pnl}
+          kind="pnl"
+          className="main"
+        />
+        <AmountCell field="commission" label="Commission" value={fill.commission} />
+      </tr>
+    );
+  },
+);

@@ -1,17 +1,47 @@
-import { selectPositions, selectState, usePortfolioStore } from '../stores/portfolioStore.js';
-import { AmountCell } from './Amount.jsx';
-import { NotPriced } from './AccountsTable.jsx';
+import { useLayoutEffect, useRef } from 'react';
+import { formatFull } from '../format.js';
+import { isPast, selectPositions, usePortfolioStore } from '../stores/portfolioStore.js';
+import { LiveCell } from './Amount.jsx';
+import { NotPriced, Stale } from './Flags.jsx';
+import { fieldOf, paintAmount, useLive } from './paint.js';
 
-/** @import { Position } from '../services/wire.js' */
+/** @import { Position } from '../services/messages.js' */
+/** @import { PortfolioData } from '../stores/portfolioStore.js' */
+
+/**
+ * The rows that there are, and what is to be said of their prices: one text, so that the table
+ * renders only when it changes.
+ * @param {number} accountId
+ */
+const selectRows = (accountId) => (/** @type {PortfolioData} */ state) =>
+  (state.portfolios[accountId]?.positions ?? [])
+    .map((position) => {
+      const flag = !position.is_priced ? 'not-priced' : isPast(state, position.fresh_until) ? 'stale' : '';
+      return `${position.side} ${flag} ${position.symbol}`;
+    })
+    .join('\n');
+
+/** @param {Pick<Position, 'symbol' | 'side'>} position */
+const keyOf = ({ symbol, side }) => `${side} ${symbol}`;
 
 /** @param {{ accountId: number }} props */
 export function PositionsTable({ accountId }) {
-  const positions = usePortfolioStore(selectPositions(accountId)) ?? [];
-  const currency = usePortfolioStore((store) => selectState(accountId)(store)?.currency) ?? '';
+  const texts = usePortfolioStore(selectRows(accountId));
+  const currency = usePortfolioStore((store) => store.portfolios[accountId]?.state.currency) ?? '';
+  const painters = useRef(/** @type {Painters} */ (new Map()));
+  // One listener for all rows: an account may hold hundreds.
+  useLive(
+    selectPositions(accountId),
+    (positions = []) => {
+      for (const position of positions) painters.current.get(keyOf(position))?.(position);
+    },
+    texts,
+  );
+  const rows = texts === '' ? [] : texts.split('\n').map((text) => text.split(' '));
   return (
     <table className="cards positions">
       <caption>
-        Positions <span className="count">{positions.length}</span>
+        Positions <span className="count">{rows.length}</span>
       </caption>
       <thead>
         <tr>
@@ -37,56 +67,97 @@ export function PositionsTable({ accountId }) {
           </th>
         </tr>
       </thead>
-      <tbody>
-        {positions.length === 0 && (
+      <tbody onMouseOver={explain}>
+        {rows.length === 0 && (
           <tr className="empty">
             <td colSpan={8}>No open positions</td>
           </tr>
         )}
-        {positions.map((position) => (
-          <PositionRow key={`${position.symbol} ${position.side}`} position={position} />
+        {rows.map(([side = '', flag = '', ...symbol]) => (
+          <PositionRow
+            key={`${side} ${symbol.join(' ')}`}
+            side={side}
+            symbol={symbol.join(' ')}
+            flag={flag}
+            painters={painters.current}
+          />
         ))}
       </tbody>
     </table>
   );
 }
 
-/** @param {{ position: Position }} props */
-function PositionRow({ position }) {
-  const isLong = position.side === 'long';
+/** @typedef {Map<string, (position: Position) => void>} Painters by keyOf */
+
+/** @param {{ symbol: string, side: string, flag: string, painters: Painters }} props */
+function PositionRow({ symbol, side, flag, painters }) {
+  const row = useRef(/** @type {HTMLTableRowElement | null} */ (null));
+  useLayoutEffect(() => {
+    if (!row.current) return undefined;
+    const key = `${side} ${symbol}`;
+    painters.set(key, createPositionPainter(row.current));
+    return () => void painters.delete(key);
+  }, [symbol, side, painters]);
   return (
-    <tr data-symbol={position.symbol} data-side={position.side} data-priced={position.is_priced}>
-      <th scope="row" className="name" data-field="symbol" data-value={position.symbol}>
-        {position.symbol}
-        {!position.is_priced && <NotPriced />}
+    <tr
+      ref={row}
+      data-symbol={symbol}
+      data-side={side}
+      data-priced={flag !== 'not-priced'}
+      data-stale={flag === 'stale'}
+    >
+      <th scope="row" className="name" data-field="symbol" data-value={symbol}>
+        {symbol}
+        {flag === 'not-priced' && <NotPriced />}
+        {flag === 'stale' && <Stale />}
       </th>
-      <td className="side" data-field="side" data-value={position.side}>
-        <span aria-hidden="true">{isLong ? '↑' : '↓'}</span> {position.side}
+      <td className="side" data-field="side" data-value={side}>
+        <span aria-hidden="true">{side === 'long' ? '↑' : '↓'}</span> {side}
       </td>
-      <AmountCell field="quantity" label="Quantity" value={position.quantity} kind="quantity" />
-      <AmountCell
-        field="average_price"
-        label="Average"
-        value={position.average_price}
-        kind="price"
-        like={position.price}
-      />
-      <AmountCell field="price" label="Price" value={position.price} kind="price" />
-      <AmountCell
-        field="unrealized_pnl"
-        label="P&L"
-        value={position.unrealized_pnl}
-        kind="pnl"
-        className="main"
-      />
-      <AmountCell
-        field="unrealized_pnl_quote"
-        label="P&L in quote"
-        value={position.unrealized_pnl_quote}
-        kind="quotePnl"
-        unit={position.quote_currency}
-      />
-      <AmountCell field="margin_used" label="Margin used" value={position.margin_used} />
+      <LiveCell field="quantity" label="Quantity" />
+      <LiveCell field="average_price" label="Average" />
+      <LiveCell field="price" label="Price" />
+      <LiveCell field="unrealized_pnl" label="P&L" className="main" />
+      <LiveCell field="unrealized_pnl_quote" label="P&L in quote" />
+      <LiveCell field="margin_used" label="Margin used" />
     </tr>
   );
+}
+
+/** @param {HTMLTableRowElement} row */
+function createPositionPainter(row) {
+  const quantity = fieldOf(row, 'quantity');
+  const average = fieldOf(row, 'average_price');
+  const price = fieldOf(row, 'price');
+  const pnl = fieldOf(row, 'unrealized_pnl');
+  const pnlQuote = fieldOf(row, 'unrealized_pnl_quote');
+  const margin = fieldOf(row, 'margin_used');
+  /** @type {string | null | undefined} */
+  let pricedAt;
+  return (/** @type {Position} */ position) => {
+    paintAmount(quantity, position.quantity, { kind: 'quantity' });
+    paintAmount(average, position.average_price, { kind: 'price', like: position.price });
+    paintAmount(price, position.price, { kind: 'price' });
+    paintAmount(pnl, position.unrealized_pnl, { kind: 'pnl' });
+    paintAmount(pnlQuote, position.unrealized_pnl_quote, {
+      kind: 'quotePnl',
+      unit: position.quote_currency,
+    });
+    paintAmount(margin, position.margin_used);
+    if (position.priced_at !== pricedAt) {
+      pricedAt = position.priced_at;
+      price.dataset.pricedAt = pricedAt ?? '';
+    }
+  };
+}
+
+/**
+ * What does not fit into a cell, said to whoever points at it: it need not be written with each price.
+ * @param {import('react').MouseEvent} event
+ */
+function explain({ target }) {
+  const cell = target instanceof Element ? target.closest('td') : null;
+  if (!cell) return;
+  if (cell.dataset.pricedAt) cell.title = `Priced at ${formatFull(cell.dataset.pricedAt)}`;
+  if (cell.dataset.field === 'unrealized_pnl_quote') cell.title = cell.dataset.value ?? '';
 }

@@ -1,5 +1,5 @@
 import { useState } from 'react';
-import { writeToken } from '../services/token.js';
+import { writeToken } from '../services/address.js';
 import { usePortfolioStore } from '../stores/portfolioStore.js';
 
 /** Asks for a token where there is none, or where the relay refuses the one there is. */

@@ -1,11 +1,21 @@
-import { HEARTBEAT_SECONDS, SUBPROTOCOL, parseMessage } from './wire.js';
+import { createClockEstimate, estimateOf, pageNow, parseInstant } from './clock.js';
+import { HEARTBEAT_SECONDS, SUBPROTOCOL } from './messages.js';
+import { parseMessage } from './wire.js';
 
-/** @import { FromPage, FromRelay, RelayError } from './wire.js' */
+/**
+ * @import { Curve, CurveRequest, FromPage, FromRelay, Hello, RelayError } from './messages.js'
+ * @import { ClockEstimate } from './clock.js'
+ */
 
 /** Two heartbeats missed, and some: then the line is dead although nobody closed it. */
 export const STALE_AFTER_MS = 2 * HEARTBEAT_SECONDS * 1000 + 2000;
 export const FIRST_RETRY_MS = 500;
 export const LONGEST_RETRY_MS = 15_000;
+/** A few round trips soon, so that one of them is a quick one; then now and then. */
+export const FIRST_PINGS = 5;
+export const FIRST_PINGS_MS = 200;
+export const PING_MS = 10_000;
+export const CURVE_TIMEOUT_MS = 15_000;
 
 /** Trying again with the same token gives the same answer. */
 const FINAL_CODES = new Set(['bad_token', 'not_allowed']);
@@ -27,8 +37,16 @@ const FINAL_CODES = new Set(['bad_token', 'not_allowed']);
 export const IDLE = { phase: 'idle', liveUntil: null, retryAt: null, error: null };
 
 /**
+ * What comes in by itself, for whoever keeps the state.
+ * @typedef {Exclude<FromRelay, RelayError | import('./messages.js').Pong | Curve>} StateMessage
+ */
+
+/** @typedef {Omit<CurveRequest, 'type'>} CurveWish */
+
+/**
  * @typedef {object} Clock
- * @property {() => number} now
+ * @property {() => number} now the wall clock, ms since 1970
+ * @property {() => number} precise the same with fractions, but not through a sleep
  * @property {(run: () => void, ms: number) => unknown} setTimeout
  * @property {(timer: any) => void} clearTimeout
  * @property {() => number} random
@@ -37,10 +55,27 @@ export const IDLE = { phase: 'idle', liveUntil: null, retryAt: null, error: null
 /** @type {Clock} */
 const SYSTEM_CLOCK = {
   now: () => Date.now(),
+  precise: pageNow,
   setTimeout: (run, ms) => setTimeout(run, ms),
   clearTimeout: (timer) => clearTimeout(timer),
   random: () => Math.random(),
 };
+
+/** Why a curve did not come; ask again after `timeout`, and after `disconnected` once live. */
+export class CurveError extends Error {
+  /** @param {'timeout' | 'disconnected' | 'aborted'} code */
+  constructor(code) {
+    super(
+      {
+        timeout: 'The relay has not answered in time.',
+        disconnected: 'There is no connection to the relay.',
+        aborted: 'Nobody waits for it any more.',
+      }[code],
+    );
+    this.name = 'CurveError';
+    this.code = code;
+  }
+}
 
 /**
  * How long to wait before attempt number `attempt`, from 0: doubling, and drawn from the upper
@@ -55,21 +90,32 @@ export function retryDelay(attempt, random) {
 
 /**
  * Keeps one connection to the relay alive and hands on what it says. Knows nothing of React or of
- * the store: `onMessage` gets every message but errors, `onConnection` every change of the line.
+ * the store: `onMessage` gets every message but errors and answers, `onConnection` every change of
+ * the line, `onClock` each estimate of the relay's clock.
  *
  * @param {object} options
  * @param {string} options.url
  * @param {string} options.token
- * @param {(message: Exclude<FromRelay, RelayError>) => void} options.onMessage
+ * @param {number[] | null} [options.accountIds] null is all that the token opens
+ * @param {string | null} [options.totalsCurrency] also the totals of these accounts, in this currency
+ * @param {() => Record<string, number> | null} [options.since] the last event held of each account:
+ *   what has happened since then comes with the next snapshot
+ * @param {(message: StateMessage, receivedAt: number) => void} options.onMessage `receivedAt` by the
+ *   page's clock, in ms since 1970 with fractions, taken before the message was read
  * @param {(connection: Connection) => void} options.onConnection
+ * @param {(clock: ClockEstimate | null) => void} [options.onClock] null when nothing is known
  * @param {new (url: string, protocols: string[]) => WebSocket} [options.Socket]
  * @param {Clock} [options.clock]
  */
 export function createPortfolioSocket({
   url,
   token,
+  accountIds = null,
+  totalsCurrency = null,
+  since = () => null,
   onMessage,
   onConnection,
+  onClock = () => {},
   Socket = globalThis.WebSocket,
   clock = SYSTEM_CLOCK,
 }) {
@@ -87,6 +133,11 @@ export function createPortfolioSocket({
   let retryTimer = null;
   /** @type {unknown} */
   let staleTimer = null;
+  /** @type {unknown} */
+  let pingTimer = null;
+  let pings = 0;
+  const estimate = createClockEstimate();
+  const curves = createCurveQueue({ send, clock });
 
   /** @param {Connection['phase']} phase @param {number | null} [retryAt] */
   function report(phase, retryAt = null) {
@@ -100,13 +151,26 @@ export function createPortfolioSocket({
     if (socket?.readyState === 1) socket.send(JSON.stringify(message));
   }
 
+  function greet() {
+    /** @type {Hello} */
+    const hello = { type: 'hello', token };
+    if (accountIds !== null) hello.account_ids = accountIds;
+    if (totalsCurrency !== null) hello.totals_currency = totalsCurrency;
+    send({ ...hello, ...history() });
+  }
+
+  function history() {
+    const held = since();
+    return held === null ? {} : { since: held };
+  }
+
   function open() {
     retryTimer = null;
     isResyncing = false;
     report(connection.phase === 'stale' ? 'stale' : 'connecting');
     const opened = new Socket(url, [SUBPROTOCOL]);
     socket = opened;
-    opened.onopen = () => send({ type: 'hello', token });
+    opened.onopen = greet;
     opened.onmessage = (event) => receive(event.data);
     opened.onclose = () => lose('disconnected');
     watch();
@@ -115,11 +179,17 @@ export function createPortfolioSocket({
   /** Lets go of the socket without hearing from it again: a dead one may take minutes to close. */
   function drop() {
     clock.clearTimeout(staleTimer);
-    staleTimer = null;
+    clock.clearTimeout(pingTimer);
+    staleTimer = pingTimer = null;
+    pings = 0;
+    curves.rejectAll();
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
     socket = null;
+    // The next one may lead to another relay, and the machine may have slept.
+    estimate.forget();
+    onClock(null);
   }
 
   /** @param {'stale' | 'disconnected'} phase */
@@ -140,8 +210,15 @@ export function createPortfolioSocket({
     );
   }
 
+  function ping() {
+    send({ type: 'ping', sent_at: clock.precise() });
+    pings += 1;
+    pingTimer = clock.setTimeout(ping, pings < FIRST_PINGS ? FIRST_PINGS_MS : PING_MS);
+  }
+
   /** @param {unknown} data */
   function receive(data) {
+    const receivedAt = clock.precise();
     let message;
     try {
       message = parseMessage(data);
@@ -168,17 +245,29 @@ export function createPortfolioSocket({
       return;
     }
     aliveAt = clock.now();
+    if (message.type === 'pong') {
+      estimate.add(estimateOf(message.sent_at, parseInstant(message.received_at), receivedAt));
+      onClock(estimate.best());
+      return;
+    }
+    if (message.type === 'curve') {
+      curves.answer(message);
+      return;
+    }
     if (message.type === 'snapshot') {
       isResyncing = false;
       lastError = null;
       watch();
-      if (connection.phase !== 'live') report('live');
     } else if (message.type === 'heartbeat') {
       // Only now: a relay that drops us right after each snapshot is still a relay in trouble.
       attempt = 0;
       watch();
     }
-    onMessage(message);
+    onMessage(message, receivedAt);
+    if (message.type === 'snapshot' && connection.phase !== 'live') {
+      report('live');
+      ping();
+    }
   }
 
   return {
@@ -191,7 +280,18 @@ export function createPortfolioSocket({
     resync() {
       if (isResyncing || connection.phase !== 'live') return;
       isResyncing = true;
-      send({ type: 'resync' });
+      send({ type: 'resync', ...history() });
+    },
+    /**
+     * Asks for an account's curve. Rejects with a CurveError: on a time-out, when the signal aborts
+     * it, and when the line is not live or is lost meanwhile.
+     * @param {CurveWish} wish
+     * @param {{ signal?: AbortSignal, timeoutMs?: number }} [options]
+     * @returns {Promise<Curve>}
+     */
+    requestCurve(wish, { signal, timeoutMs = CURVE_TIMEOUT_MS } = {}) {
+      if (connection.phase !== 'live') return Promise.reject(new CurveError('disconnected'));
+      return curves.request(wish, timeoutMs, signal);
     },
     /** Ends the wait for the next attempt, for when the network has come back. */
     retryNow() {
@@ -205,6 +305,84 @@ export function createPortfolioSocket({
       retryTimer = null;
       drop();
       report('idle');
+    },
+  };
+}
+
+/** @typedef {ReturnType<typeof createPortfolioSocket>} PortfolioSocket */
+
+/**
+ * One request is with the relay at a time, since it answers only the last one that waits; an answer
+ * belongs to the request that names the same account and range.
+ * @param {{ send: (message: FromPage) => void, clock: Clock }} options
+ */
+function createCurveQueue({ send, clock }) {
+  /**
+   * @typedef {object} Job
+   * @property {CurveWish} wish
+   * @property {number} timeoutMs
+   * @property {unknown} timer runs from when it was sent; null before
+   * @property {(curve: Curve) => void} resolve
+   * @property {(error: CurveError) => void} reject
+   */
+  /** @type {Job[]} the first is with the relay */
+  let jobs = [];
+
+  function sendNext() {
+    const job = jobs[0];
+    if (!job || job.timer !== null) return;
+    job.timer = clock.setTimeout(() => end(job, 'timeout'), job.timeoutMs);
+    send({ type: 'curve', ...job.wish });
+  }
+
+  /** @param {Job} job */
+  function remove(job) {
+    clock.clearTimeout(job.timer);
+    jobs = jobs.filter((other) => other !== job);
+  }
+
+  /** @param {Job} job @param {CurveError['code']} code */
+  function end(job, code) {
+    if (!jobs.includes(job)) return;
+    remove(job);
+    job.reject(new CurveError(code));
+    sendNext();
+  }
+
+  return {
+    /** @param {CurveWish} wish @param {number} timeoutMs @param {AbortSignal} [signal] */
+    request(wish, timeoutMs, signal) {
+      return new Promise((resolve, reject) => {
+        if (signal?.aborted) {
+          reject(new CurveError('aborted'));
+          return;
+        }
+        /** @type {Job} */
+        const job = { wish, timeoutMs, timer: null, resolve, reject };
+        jobs.push(job);
+        signal?.addEventListener('abort', () => end(job, 'aborted'), { once: true });
+        sendNext();
+      });
+    },
+    /** @param {Curve} curve */
+    answer(curve) {
+      const job = jobs.find(
+        ({ wish }) =>
+          wish.account_id === curve.account_id &&
+          Date.parse(wish.from_at) === Date.parse(curve.from_at) &&
+          Date.parse(wish.to_at) === Date.parse(curve.to_at),
+      );
+      if (!job) return;
+      remove(job);
+      job.resolve(curve);
+      sendNext();
+    },
+    rejectAll() {
+      for (const job of jobs) {
+        clock.clearTimeout(job.timer);
+        job.reject(new CurveError('disconnected'));
+      }
+      jobs = [];
     },
   };
 }

@@ -1,57 +1,103 @@
-/** @import { StateMessage } from './portfolioStore.js' */
-/** @import { Update } from '../services/wire.js' */
+/** @import { StateMessage } from '../services/portfolioSocket.js' */
+/** @import { TotalsChanged, Trade, Update } from '../services/messages.js' */
 
-/** While the page is hidden no frame is painted, and the figures still have to stay true. */
-export const HIDDEN_PAINT_MS = 250;
+/** A human reads no faster, and each paint of prices costs the machine time that trades want. */
+export const PRICES_MS = 100;
 
 /**
- * Stands between the socket and the store. Prices wait for the next frame, merged to the latest
- * per account (so what waits is bounded by the number of accounts); all else goes on at once.
+ * Stands between the socket and the store. Prices are painted ten times a second at the most, merged
+ * to the latest per account (so what waits is bounded by the number of accounts), in a hidden page
+ * too; what happened is shown at once.
+ * Only where showing it takes longer than the time to the next of its kind, those that come meanwhile
+ * are shown together: half of the time is left for the rest of the page.
  *
  * @param {object} options
  * @param {(messages: StateMessage[]) => void} options.deliver
  * @param {(run: () => void) => void} [options.paintNow] runs what must not wait for a frame
- * @param {Pick<Window, 'requestAnimationFrame' | 'cancelAnimationFrame' | 'setTimeout' |
- *   'clearTimeout'>} [options.frames]
+ * @param {(trade: Trade, receivedAt: number) => void} [options.onShown] told once a trade is shown
+ * @param {() => number} [options.now]
+ * @param {Pick<Window, 'setTimeout' | 'clearTimeout'>} [options.timers]
  */
-export function createInbox({ deliver, paintNow = (run) => run(), frames = window }) {
+export function createInbox({
+  deliver,
+  paintNow = (run) => run(),
+  onShown = () => {},
+  now = () => performance.now(),
+  timers = window,
+}) {
   /** @type {Map<number, Update>} */
-  const waiting = new Map();
-  let frame = 0;
-  let timer = 0;
+  const prices = new Map();
+  /** @type {TotalsChanged | null} */
+  let totals = null;
+  let pricesTimer = 0;
+  let pricesAt = -Infinity;
+  /** @type {{ message: StateMessage, receivedAt: number }[]} */
+  let happened = [];
+  let happenedTimer = 0;
+  let shownAt = -Infinity;
+  let showingTook = 0;
 
-  function cancel() {
-    frames.cancelAnimationFrame(frame);
-    frames.clearTimeout(timer);
-    frame = timer = 0;
+  function flushPrices() {
+    timers.clearTimeout(pricesTimer);
+    pricesTimer = 0;
+    const messages = totals === null ? [...prices.values()] : [...prices.values(), totals];
+    if (messages.length === 0) return;
+    prices.clear();
+    totals = null;
+    pricesAt = now();
+    deliver(messages);
   }
 
-  function flush() {
-    cancel();
-    const updates = [...waiting.values()];
-    waiting.clear();
-    if (updates.length > 0) deliver(updates);
+  /** The first after a while soon, together with those that came with it. */
+  function flushPricesSoon() {
+    pricesTimer ||= timers.setTimeout(flushPrices, Math.max(0, pricesAt + PRICES_MS - now()));
   }
 
-  /** @param {StateMessage} message */
-  return function accept(message) {
-    if (message.type === 'update') {
-      const other = waiting.get(message.account_id);
-      if (!other || message.state.version > other.state.version) {
-        waiting.set(message.account_id, message);
-      }
-      // Whichever comes first: a page may be hidden after it has asked for a frame.
-      frame ||= frames.requestAnimationFrame(flush);
-      timer ||= frames.setTimeout(flush, HIDDEN_PAINT_MS);
-      return;
+  function showHappened() {
+    timers.clearTimeout(happenedTimer);
+    happenedTimer = 0;
+    const shown = happened;
+    happened = [];
+    if (shown.length === 0) return;
+    const beganAt = now();
+    paintNow(() => deliver(shown.map(({ message }) => message)));
+    shownAt = now();
+    showingTook = shownAt - beganAt;
+    for (const { message, receivedAt } of shown) {
+      if (message.type === 'trade') onShown(message, receivedAt);
     }
-    if (message.type === 'snapshot') {
-      flush();
-      deliver([message]);
-    } else if (message.type === 'trade') {
-      paintNow(() => deliver([message]));
-    } else {
-      deliver([message]);
+  }
+
+  /** @param {StateMessage} message @param {number} receivedAt */
+  return function accept(message, receivedAt) {
+    switch (message.type) {
+      case 'update': {
+        const other = prices.get(message.account_id);
+        if (!other || message.state.version > other.state.version) {
+          prices.set(message.account_id, message);
+        }
+        flushPricesSoon();
+        break;
+      }
+      case 'totals':
+        totals = message;
+        flushPricesSoon();
+        break;
+      case 'trade':
+      case 'discrepancy':
+      case 'alert':
+        happened.push({ message, receivedAt });
+        if (now() - shownAt >= showingTook) showHappened();
+        else happenedTimer ||= timers.setTimeout(showHappened, 0);
+        break;
+      case 'snapshot':
+        flushPrices();
+        showHappened();
+        deliver([message]);
+        break;
+      default:
+        showHappened();
+        deliver([message]);
     }
   };
 }

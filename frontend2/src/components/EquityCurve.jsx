@@ -1,0 +1,187 @@
+import { useEffect, useRef, useState } from 'react';
+import { formatAmount, formatFull, formatInstant } from '../format.js';
+import { pageNow } from '../services/clock.js';
+import { MAX_POINTS } from '../services/messages.js';
+import { readRange, writeRange } from '../services/address.js';
+import { CurveError } from '../services/portfolioSocket.js';
+import { RANGES, rangeOf } from '../ranges.js';
+import { columnsOf, deepest, isThin, withLiveEnd } from '../stores/curve.js';
+import { selectIsCurrent, selectState, usePortfolioStore } from '../stores/portfolioStore.js';
+import { createCurveChart } from './curveChart.js';
+import { useLive } from './paint.js';
+
+/**
+ * @import { AccountState, Curve } from '../services/messages.js'
+ * @import { CurveWish } from '../services/portfolioSocket.js'
+ * @import { RangeName } from '../ranges.js'
+ * @import { CurveChart } from './curveChart.js'
+ */
+
+/** @typedef {(wish: CurveWish, options: { signal: AbortSignal }) => Promise<Curve>} RequestCurve */
+
+/** The live end follows the account; a human reads no faster. */
+const LIVE_MS = 1000;
+const SOONEST_RELOAD_MS = 30_000;
+
+const PROBLEMS = {
+  timeout: 'The relay has not sent the curve in time.',
+  disconnected: 'No connection.',
+};
+
+/**
+ * The account's equity over a range, and beneath it how far it was under water.
+ * @param {{ accountId: number, requestCurve: RequestCurve }} props
+ */
+export default function EquityCurve({ accountId, requestCurve }) {
+  const [range, setRange] = useState(readRange);
+  const [curve, setCurve] = useState(/** @type {Curve | null} */ (null));
+  const [problem, setProblem] = useState(/** @type {keyof typeof PROBLEMS | null} */ (null));
+  const [tries, setTries] = useState(0);
+  const isCurrent = usePortfolioStore(selectIsCurrent);
+  const plot = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const readout = useRef(/** @type {HTMLParagraphElement | null} */ (null));
+  const chart = useRef(/** @type {CurveChart | null} */ (null));
+  const account = useRef(/** @type {AccountState | undefined} */ (undefined));
+
+  useEffect(() => {
+    if (!plot.current) return undefined;
+    chart.current = createCurveChart(plot.current, (point) => {
+      if (readout.current) readout.current.textContent = point === null ? '' : describe(point);
+    });
+    return () => {
+      chart.current?.destroy();
+      chart.current = null;
+    };
+  }, []);
+
+  useEffect(() => {
+    if (!isCurrent) return undefined;
+    const asking = new AbortController();
+    const load = async () => {
+      const wish = wishFor(accountId, range, plot.current?.clientWidth ?? 0);
+      try {
+        let answer = await requestCurve(wish, { signal: asking.signal });
+        // A young account in a long range has all its life in a few points: look closer.
+        const first = answer.at[0];
+        if (first !== undefined && isThin(answer)) {
+          answer = await requestCurve({ ...wish, from_at: first }, { signal: asking.signal });
+        }
+        setCurve(answer);
+        setProblem(null);
+      } catch (error) {
+        if (!(error instanceof CurveError)) throw error;
+        if (error.code !== 'aborted') setProblem(error.code);
+      }
+    };
+    void load();
+    const { lengthMs } = RANGES[range];
+    const reload = setInterval(load, Math.max(SOONEST_RELOAD_MS, lengthMs / MAX_POINTS));
+    return () => {
+      clearInterval(reload);
+      asking.abort();
+    };
+  }, [accountId, range, isCurrent, requestCurve, tries]);
+
+  useLive(selectState(accountId), (state) => {
+    account.current = state;
+  });
+
+  useEffect(() => {
+    if (!curve) return undefined;
+    const columns = columnsOf(curve);
+    const draw = () => {
+      // Nothing that is not seen is drawn.
+      if (document.hidden) return;
+      chart.current?.draw(withLiveEnd(columns, account.current, relayNow()));
+      if (plot.current) plot.current.dataset.curvePoints = String(curve.at.length);
+    };
+    draw();
+    const timer = setInterval(draw, LIVE_MS);
+    return () => clearInterval(timer);
+  }, [curve]);
+
+  const choose = (/** @type {RangeName} */ name) => {
+    setRange(name);
+    writeRange(name);
+  };
+  return (
+    <section className="curve" aria-label="Equity curve">
+      <div className="curve-head">
+        <div className="ranges" role="group" aria-label="Range of the curve">
+          {/** @type {RangeName[]} */ (Object.keys(RANGES)).map((name) => (
+            <button
+              key={name}
+              type="button"
+              aria-label={RANGES[name].label}
+              aria-pressed={name === range}
+              data-range={name}
+              onClick={() => choose(name)}
+            >
+              {name}
+            </button>
+          ))}
+        </div>
+        <p className="readout" ref={readout} aria-hidden="true" />
+        {problem && (
+          <p className="curve-problem" role="status">
+            {PROBLEMS[problem]}{' '}
+            <button type="button" className="quiet" onClick={() => setTries(tries + 1)}>
+              Try again
+            </button>
+          </p>
+        )}
+      </div>
+      <div
+        className="plot"
+        ref={plot}
+        role="img"
+        aria-label={curve ? summarizeCurve(curve, range) : 'The curve is on its way.'}
+      >
+        {curve?.at.length === 0 && <p className="plot-empty">No curve in this range yet.</p>}
+        {/* What the canvas takes its colours from: they follow the scheme. */}
+        <span className="ink ink-equity" />
+        <span className="ink ink-under" />
+        <span className="ink ink-axis" />
+        <span className="ink ink-grid" />
+      </div>
+    </section>
+  );
+}
+
+const relayNow = () => pageNow() + (usePortfolioStore.getState().clock?.offset ?? 0);
+
+/** @param {number} accountId @param {RangeName} range @param {number} width @returns {CurveWish} */
+function wishFor(accountId, range, width) {
+  const { from, to } = rangeOf(range, relayNow());
+  return {
+    account_id: accountId,
+    from_at: new Date(from).toISOString(),
+    to_at: new Date(to).toISOString(),
+    // A point for each pixel; more could not be seen.
+    points: Math.min(MAX_POINTS, Math.max(100, Math.round(width))),
+  };
+}
+
+/** @param {import('./curveChart.js').Point} point */
+function describe({ at, equity, drawdown, share }) {
+  const parts = [formatInstant(new Date(at).toISOString())];
+  parts.push(equity === null ? 'equity unknown' : `equity ${formatAmount(equity)}`);
+  if (drawdown !== null) {
+    parts.push(`drawdown ${formatAmount(drawdown)}${share === null ? '' : ` (${formatAmount(share, 'share')})`}`);
+  }
+  return parts.join(' · ');
+}
+
+/** For those who cannot see it. @param {Curve} curve @param {RangeName} range */
+function summarizeCurve(curve, range) {
+  const known = curve.close.filter((value) => value !== null);
+  const [first, last] = [known[0], known.at(-1)];
+  const begin = curve.at[0];
+  if (first === undefined || last === undefined || begin === undefined) return 'No curve in this range yet.';
+  const depth = deepest(curve);
+  return (
+    `Equity over ${RANGES[range].label}: ${formatAmount(first)} at ${formatFull(begin)}, ` +
+    `${formatAmount(last)} last` +
+    (depth === null ? '.' : `; deepest drawdown ${formatAmount(depth)}.`)
+  );
+}
