@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from glue.curve import CurveKeeper
 from tests import browser as chromium
@@ -25,7 +25,6 @@ from tests.bench.report import milliseconds, percentile, table
 from tests.bench.test_bench_curve_storage import DAYS as CURVE_DAYS
 from tests.bench.test_bench_curve_storage import HOURS, close_bars, walk
 from tests.conftest import Connection, Database
-from tests.e2e.test_page import ARGUMENTS
 from tests.factories import account, every, fill, instrument, one
 from tests.glue.relays import Relay, running_relay
 
@@ -106,12 +105,8 @@ WATCH_HYDRATION = """
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = chromium.find()
-    assert program is not None, "there is no Chromium: python -m tests.browser says how to get one"
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+    with chromium.running() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture
