@@ -4,14 +4,29 @@ Started by root it installs Debian's Chromium. Others are told how to; the brows
 skipped, except in CI, where a test that silently does not run would be a lie.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 VARIABLE = "TIDEMARK_CHROMIUM"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PACKAGES = ("chromium", "fonts-dejavu-core")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 INSTALL = f"apt-get install --no-install-recommends {' '.join(PACKAGES)}"
 
 
@@ -23,6 +38,20 @@ def find() -> str | None:
     named = os.environ.get(VARIABLE)
     names = (named,) if named else NAMES
     return next((path for name in names if (path := shutil.which(name))), None)
+
+
+@contextlib.contextmanager
+def running() -> Iterator["Browser"]:
+    """A browser that runs while the block lasts; LookupError where there is none."""
+    from playwright.sync_api import sync_playwright
+
+    program = find()
+    if program is None:
+        raise LookupError("there is no Chromium: python -m tests.browser says how to get one")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
 
 
 def install() -> str:

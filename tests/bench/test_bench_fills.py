@@ -1,44 +1,35 @@
 """What booking a fill costs while 5,000 ticks/s move the prices and bars are closed.
 
-The feeder is a process of its own and stores as `tidemark ingest` does: what has arrived since its
-last call, 10 ms after it at the earliest, without waiting for the disk. Bookings wait for theirs.
+The feeder does not wait for the disk (feeder.py); bookings wait for theirs.
 
 How long a fill waits for the lock of the prices is told by the server's clock inside the statement
 that books it: a call of its own takes the lock first, and `api.record_fill` then finds it held.
 What a fill takes besides the two is the commit, and the way to the server and back.
 """
 
-import multiprocessing
 import os
 import random
 import threading
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
-from multiprocessing.connection import Connection as Pipe
 from typing import NamedTuple
 
 import pytest
 
 from glue.curve import CurveKeeper
-from glue.ingest import MIN_INTERVAL
-from glue.ticks import Batch, Row, Span, store
 from tests.bench import books
+from tests.bench.feeder import RATE, Fed, Feeder, Quote, quotes_of
 from tests.bench.report import milliseconds, percentile, table
 from tests.conftest import Connection, Database
-from tests.factories import assert_sound, every, one
+from tests.factories import assert_sound, one
 from tests.glue.broker import count
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 
 SECONDS = min(25.0, float(os.environ.get("BENCH_SECONDS", "25")))
-RATE = 5_000
-"""Ticks a second."""
 PAUSE = 0.030
 """Seconds between two fills of a session, at the mean."""
 SESSIONS = (1, 4)
-STEP = Decimal("0.00001")
 BOOK = """
 select
     clock_timestamp() as asked_at,
@@ -47,25 +38,6 @@ select
     (api.record_fill(%s, %s, %s, %s, %s)).fill_id,
     clock_timestamp() as booked_at
 """
-
-spawn = multiprocessing.get_context("spawn")
-
-
-class Quote(NamedTuple):
-    """Where an instrument's price begins."""
-
-    symbol: str
-    bid: Decimal
-    ask: Decimal
-
-
-class Fed(NamedTuple):
-    """What a feeder stored."""
-
-    ticks: int
-    seconds: float
-    statements: list[float]
-    """Seconds that each took."""
 
 
 class Booked(NamedTuple):
@@ -77,57 +49,6 @@ class Booked(NamedTuple):
     """For the lock of the prices."""
     worked: float
     """Inside `api.record_fill`."""
-
-
-class Feeder:
-    """Stores ticks in a process of its own while the block lasts."""
-
-    def __init__(self, database: Database, quotes: Sequence[Quote]) -> None:
-        self._pipe, other = spawn.Pipe()
-        self._process = spawn.Process(target=feed, args=(other, database, quotes), daemon=True)
-        self.fed = Fed(0, 0.0, [])
-        """When the block is over."""
-
-    def __enter__(self) -> "Feeder":
-        self._process.start()
-        assert self._pipe.recv() == "feeding"
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._pipe.send("stop")
-            self.fed = self._pipe.recv()
-        self._process.kill()
-        self._process.join()
-
-
-def feed(pipe: Pipe, database: Database, quotes: Sequence[Quote]) -> None:
-    """Store what arrives at RATE, until told to stop."""
-    chance = random.Random(1)
-    stored = 0
-    statements: list[float] = []
-    cluster = f"bench {os.getpid()}"
-    with database.connect("tidemark_ingest") as connection:
-        connection.execute("set synchronous_commit = off")
-        pipe.send("feeding")
-        began = earliest = time.monotonic()
-        while not pipe.poll():
-            time.sleep(max(0.0, earliest - time.monotonic()))
-            earliest = time.monotonic() + MIN_INTERVAL
-            arrived = int((time.monotonic() - began) * RATE)
-            batch = Batch()
-            for number in range(stored, arrived):
-                symbol, bid, ask = chance.choice(quotes)
-                move = chance.randint(-20, 20) * STEP
-                batch.add(Row(symbol, datetime.now(UTC), bid + move, ask + move), f"bench@{number}")
-            if len(batch) > 0:
-                asked = time.perf_counter()
-                with connection.transaction():
-                    result = store(connection, batch, Span(cluster, "bench", 0, stored, arrived))
-                statements.append(time.perf_counter() - asked)
-                assert result == (len(batch), 0)
-                stored = arrived
-        pipe.send(Fed(stored, time.monotonic() - began, statements))
 
 
 def book(database: Database, quotes: Sequence[Quote], accounts: int, seed: int) -> list[Booked]:
@@ -186,7 +107,7 @@ def test_bench_fills_beside_ticks(
 ) -> None:
     books.load(conn, accounts, 10, symbols)
     make_wal_files(conn)
-    quotes = [Quote(**row) for row in every(conn, "select symbol, bid, ask from api.quotes")]
+    quotes = quotes_of(conn)
     is_durable = one(conn, "show fsync") == {"fsync": "on"}
     fills_before, ticks_before = count(conn, "ledger.fills"), count(conn)
     bookings: dict[int, list[Booked]] = {}

@@ -1,0 +1,275 @@
+"""From a trade's commit to the screen, and from an open socket to a whole portfolio on it.
+
+The page is the built one in Chromium, served by a relay process, while a feeder process stores
+5,000 ticks/s and bars are closed. Commits are timed by the database (`pg_xact_commit_timestamp`),
+what the page does by the page's own clock (`performance.timeOrigin + performance.now()`), on one
+machine. A row of the trade is in the DOM when a MutationObserver sees it, and painted when a
+message that was posted inside the next animation frame arrives.
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from glue.curve import CurveKeeper
+from tests import browser as chromium
+from tests.bench import books
+from tests.bench.feeder import RATE, Feeder, quotes_of
+from tests.bench.report import milliseconds, percentile, table
+from tests.bench.test_bench_curve_storage import DAYS as CURVE_DAYS
+from tests.bench.test_bench_curve_storage import HOURS, close_bars, walk
+from tests.conftest import Connection, Database
+from tests.factories import account, every, fill, instrument, one
+from tests.glue.relays import Relay, running_relay
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+
+TRADES = int(os.environ.get("TIDEMARK_BENCH_TRADES", "500"))
+PAUSE = 0.08
+"""Seconds between two trades, at the mean."""
+LOADS = int(os.environ.get("TIDEMARK_BENCH_LOADS", "200"))
+"""Times that the page is opened."""
+
+WATCH_TRADES = """
+(() => {
+    const now = () => performance.timeOrigin + performance.now();
+    const seen = (window.seenTrades = { arrived: {}, dom: {}, painted: {} });
+    const Native = window.WebSocket;
+    window.WebSocket = class extends Native {
+        constructor(...args) {
+            super(...args);
+            this.addEventListener('message', ({ data }) => {
+                if (!data.startsWith('{"type":"trade"')) return;
+                seen.arrived[/"fill_id": ?(\\d+)/.exec(data)[1]] = now();
+            });
+        }
+    };
+    const note = (row) => {
+        const id = row.dataset.fillId;
+        if (id in seen.dom) return;
+        seen.dom[id] = now();
+        requestAnimationFrame(() => {
+            const { port1, port2 } = new MessageChannel();
+            port1.onmessage = () => { seen.painted[id] = now(); };
+            port2.postMessage(null);
+        });
+    };
+    new MutationObserver((records) => {
+        for (const { addedNodes } of records) {
+            for (const node of addedNodes) {
+                if (!(node instanceof Element)) continue;
+                if (node.matches('tr[data-fill-id]')) note(node);
+                else node.querySelectorAll('tr[data-fill-id]').forEach(note);
+            }
+        }
+    }).observe(document, { subtree: true, childList: true });
+})();
+"""
+
+WATCH_HYDRATION = """
+(() => {
+    const now = () => performance.timeOrigin + performance.now();
+    const seen = (window.seenHydration = { opened: null, figures: null, painted: null });
+    const Native = window.WebSocket;
+    window.WebSocket = class extends Native {
+        constructor(...args) {
+            super(...args);
+            this.addEventListener('open', () => { seen.opened ??= now(); });
+        }
+    };
+    const painted = (name) => requestAnimationFrame(() => {
+        const { port1, port2 } = new MessageChannel();
+        port1.onmessage = () => { seen[name] ??= now(); };
+        port2.postMessage(null);
+    });
+    const look = () => {
+        const count = (selector) => document.querySelectorAll(selector).length;
+        const hasFigures = count('tr[data-account-id]') === 10 && count('tr[data-symbol]') === 50;
+        if (hasFigures && seen.figures === null) painted('figures');
+        if (hasFigures && document.querySelector('[data-curve-points]')) {
+            painted('painted');
+            observer.disconnect();
+        }
+    };
+    const observer = new MutationObserver(look);
+    observer.observe(document, { subtree: true, childList: true, attributes: true });
+})();
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium.running() as running:
+        yield running
+
+
+@pytest.fixture
+def relay(database: Database) -> Iterator[Relay]:
+    with running_relay(database.dsn) as running:
+        yield running
+
+
+@pytest.mark.parametrize("watched", [10, 1_000])
+def test_bench_commit_to_paint(
+    conn: Connection, database: Database, browser: Browser, relay: Relay, watched: int
+) -> None:
+    books.load(conn)
+    quotes = quotes_of(conn)
+    with (
+        CurveKeeper(database.dsn, role="tidemark_watch", process="bench"),
+        Feeder(database, quotes) as feeder,
+    ):
+        page = browser.new_page()
+        page.add_init_script(WATCH_TRADES)
+        page.goto(address(relay, issue_token(conn, watched)))
+        page.wait_for_selector("[data-connection=live]")
+        page.wait_for_selector("tr[data-fill-id]")
+        time.sleep(3)  # the page has compiled what it runs often
+        fill_ids = trade(database, TRADES)
+        page.wait_for_function("id => id in window.seenTrades.painted", arg=str(fill_ids[-1]))
+        seen: dict[str, dict[str, float]] = page.evaluate("window.seenTrades")
+        page.close()
+    committed = commit_times(conn, fill_ids)
+    steps = {
+        name: [seen[key][str(id_)] / 1000 - committed[id_] for id_ in fill_ids]
+        for name, key in (("socket", "arrived"), ("DOM", "dom"), ("painted", "painted"))
+    }
+    bounds = {"socket": ("", ""), "DOM": ("8", "30"), "painted": ("16", "50")}
+    table(
+        f"From the commit of api.record_fill to the page, {len(fill_ids)} trades beside"
+        f" {feeder.fed.ticks / feeder.fed.seconds:,.0f} ticks/s (asked: {RATE:,}) and closing bars,"
+        f" 1,000 accounts × 10 positions, of which the page watches {watched:,}",
+        ["commit →", "p50", "bound", "p95", "p99", "bound", "slowest"],
+        [
+            [
+                name,
+                milliseconds(percentile(values, 0.5)),
+                bounds[name][0],
+                milliseconds(percentile(values, 0.95)),
+                milliseconds(percentile(values, 0.99)),
+                bounds[name][1],
+                milliseconds(max(values)),
+            ]
+            for name, values in steps.items()
+        ],
+    )
+    assert all(len(values) == len(fill_ids) for values in steps.values())
+
+
+def test_bench_hydration(
+    conn: Connection, database: Database, browser: Browser, relay: Relay
+) -> None:
+    account_ids = hydration_books(conn)
+    with database.connect("tidemark_relay") as connection:
+        queries = [
+            seconds_of(connection, "select api.portfolio_snapshot(%s)::text", [account_ids])
+            for _ in range(LOADS)
+        ]
+    target = address(relay, issue_token(conn, 10))
+    loads: dict[str, list[float]] = {"figures": [], "painted": []}
+    for _ in range(LOADS):
+        page = browser.new_page()
+        page.add_init_script(WATCH_HYDRATION)
+        page.goto(target)
+        page.wait_for_function("window.seenHydration.painted !== null")
+        seen = page.evaluate("window.seenHydration")
+        for name, values in loads.items():
+            values.append((seen[name] - seen["opened"]) / 1000)
+        points = page.get_attribute("[data-curve-points]", "data-curve-points")
+        page.close()
+    table(
+        f"Hydration of 10 accounts × 50 positions and a year's curve ({CURVE_DAYS} days of 8 hours"
+        f" in 1-second bars, {points} points on the page), {LOADS} loads in Chromium",
+        ["", "p50", "p99", "bound", "slowest"],
+        [
+            [
+                name,
+                milliseconds(percentile(values, 0.5)),
+                milliseconds(percentile(values, 0.99)),
+                bound,
+                milliseconds(max(values)),
+            ]
+            for name, values, bound in (
+                ("api.portfolio_snapshot", queries, "30"),
+                ("socket open → figures painted", loads["figures"], ""),
+                ("socket open → figures and curve painted", loads["painted"], "250"),
+            )
+        ],
+    )
+
+
+def hydration_books(conn: Connection) -> list[int]:
+    """Ten accounts with 50 positions each, and a year of bars of the first; their ids."""
+    account_ids = [account(conn, deposit="1000000", name=f"Bench {n}") for n in range(10)]
+    assert account_ids[0] == 1
+    end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    first = end - timedelta(weeks=-(-CURVE_DAYS // 5))
+    for day in range(CURVE_DAYS):
+        walk(conn, first + timedelta(days=day // 5 * 7 + day % 5), HOURS * 3_600)
+    close_bars(conn)
+    chance = random.Random(1)
+    for symbol in books.FIFTY:
+        instrument(conn, symbol)
+        conn.execute(
+            "select api.ingest_ticks(array[%s], array[clock_timestamp()], array[%s::numeric],"
+            " array[%s::numeric])",
+            [symbol, *books.quote(chance)],
+        )
+    for account_id in account_ids:
+        for symbol in books.FIFTY:
+            fill(conn, account_id, symbol, chance.choice(["buy", "sell"]), "1000", "1.2")
+    conn.execute("vacuum analyze")
+    return account_ids
+
+
+def issue_token(conn: Connection, accounts: int) -> str:
+    """A token for the first accounts."""
+    token: str = one(
+        conn,
+        "select token from api.issue_token('bench', array("
+        " select account_id from api.accounts order by account_id limit %s))",
+        [accounts],
+    )["token"]
+    return token
+
+
+def address(relay: Relay, token: str) -> str:
+    return f"http://{relay.host}:{relay.port}/#token={token}&range=1Y"
+
+
+def trade(database: Database, trades: int) -> list[int]:
+    """Book fills on the account that the page shows first; their ids."""
+    chance = random.Random(2)
+    fill_ids = []
+    with database.connect() as connection:
+        for _ in range(trades):
+            time.sleep(chance.uniform(0, 2 * PAUSE))
+            symbol = books.held(1, chance.randrange(10))
+            side, quantity = chance.choice(["buy", "sell"]), str(chance.randint(1, 50) * 100)
+            fill_ids.append(fill(connection, 1, symbol, side, quantity, "1.2")["fill_id"])
+    return fill_ids
+
+
+def commit_times(conn: Connection, fill_ids: Sequence[int]) -> dict[int, float]:
+    """Seconds since 1970 at which each fill was committed."""
+    return {
+        row["fill_id"]: float(row["at"])
+        for row in every(
+            conn,
+            "select fill_id, extract(epoch from pg_xact_commit_timestamp(xmin)) as at"
+            " from ledger.fills where fill_id = any (%s)",
+            [list(fill_ids)],
+        )
+    }
+
+
+def seconds_of(connection: Connection, query: str, parameters: Sequence[Any]) -> float:
+    began = time.perf_counter()
+    one(connection, query, parameters)
+    return time.perf_counter() - began
