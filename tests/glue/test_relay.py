@@ -25,8 +25,9 @@ from glue import paths, wire
 from glue.relay import CHANNELS, http, page, session
 from glue.relay.database import Mark
 from glue.relay.frames import Frame
+from glue.relay.limits import Gate, Limits
 from glue.relay.metrics import Metrics
-from glue.relay.outbox import MAX_TRADES, Outbox
+from glue.relay.outbox import MAX_EVENTS, Outbox
 from tests.conftest import Connection, Database, drop
 from tests.glue.relays import PATIENCE, Client, Relay, decode, running_relay, until
 
@@ -391,8 +392,8 @@ def test_a_bad_later_message_is_refused(relay: Relay, book: SimpleNamespace) -> 
 
 def test_a_huge_message_is_cut_off(any_relay: Relay) -> None:
     with any_relay.open() as connection:
-        connection.send("x" * 10_000_000)
         with pytest.raises(ConnectionClosed):
+            connection.send("x" * 10_000_000)
             connection.recv(PATIENCE)
 
 
@@ -420,7 +421,8 @@ def test_who_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     async def converse() -> None:
         hub: Any = SimpleNamespace(leave=lambda _: None)
         connection: Any = Silent()
-        await session.Session(connection, hub, Metrics()).run()
+        gate = Gate(Limits(clients=1, clients_per_token=1, clients_per_address=1))
+        await session.Session(connection, "192.0.2.1", hub, gate, Metrics()).run()
 
     asyncio.run(converse())
     (error,) = map(decode, sent)
@@ -573,7 +575,7 @@ def test_a_client_that_does_not_read_gets_the_latest_state_later(
 ) -> None:
     with stuck_client(relay, book) as slow, relay.client(book.token) as quick:
         quick.snapshot()
-        for _ in range(MAX_TRADES + 10):
+        for _ in range(MAX_EVENTS + 10):
             fill(book.conn, book.alpha, 1)
         until(lambda: relay.metric('tidemark_relay_resyncs_total{cause="overflow"}') == 1)
         converge(quick, book.conn, book.alpha, book.beta)
@@ -603,7 +605,7 @@ def test_outbox_keeps_trades_and_the_latest_update() -> None:
     offer("update", 2, 5, 0)
     offer("update", 1, 4, 1)
     offer("update", 2, 6, 0)
-    outbox.end_snapshot({1: Mark(2, 0), 2: Mark(5, 0)})
+    outbox.end_snapshot({1: Mark(2, 0), 2: Mark(5, 0)}, 0)
     assert outbox.unsent() == {1: 1}
     taken = list(iter(outbox.take, None))
     assert [(f.kind, f.account_id, f.mark.version) for f in taken if f] == [
@@ -614,7 +616,7 @@ def test_outbox_keeps_trades_and_the_latest_update() -> None:
     offer("update", 2, 5, 0)
     offer("trade", 1, 3, 0)
     assert outbox.take() is None, "the snapshot holds these"
-    for number in range(MAX_TRADES + 50):
+    for number in range(MAX_EVENTS + 50):
         offer("trade", 1, 10 + number, 10 + number)
         offer("update", number, 9000, 0)
     assert outbox.wants_snapshot

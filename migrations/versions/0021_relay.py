@@ -1,0 +1,17 @@
+"""relay: makes way for the messages of the page, which sql/ writes as texts."""
+
+from glue.migrate import execute_as_owner
+
+revision = "0021_relay"
+down_revision = "0020_events"
+
+SQL = """
+drop function if exists api.portfolio_changes(bigint[], bigint[], bigint[]);
+drop function if exists api.portfolio_snapshot(bigint[]);
+drop function if exists relay.portfolios(bigint[]);
+drop function if exists relay.fill_json(api.fills);
+"""
+
+
+def upgrade() -> None:
+    execute_as_owner(SQL)
