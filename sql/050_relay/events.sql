@@ -70,7 +70,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
-    v_length int := greatest(50, least(500, p_event_seq - p_since));
+    v_length int := greatest(50, least(500, p_event_seq - coalesce(p_since, p_event_seq)));
 begin
     history_from := greatest(1, p_event_seq - v_length + 1);
     select coalesce(
