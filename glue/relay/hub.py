@@ -52,6 +52,8 @@ class Hub:
         )
         self._sessions: set[Session] = set()
         self._watchers: dict[int, set[Session]] = {}
+        self._payloads: dict[str, int] = {}
+        """Each watched account by the text that a notification names it with."""
         self._held: dict[int, Mark] = {}
         """What was sent out of each watched account, from its first snapshot on."""
         self._totals: dict[tuple[tuple[int, ...], str], Totals] = {}
@@ -174,6 +176,7 @@ class Hub:
     def _watch(self, session: Session, account_ids: Iterable[int]) -> None:
         for account_id in account_ids:
             self._watchers.setdefault(account_id, set()).add(session)
+            self._payloads[str(account_id)] = account_id
         self._count()
 
     def _unwatch(self, session: Session, account_ids: Iterable[int]) -> None:
@@ -183,6 +186,7 @@ class Hub:
             if not watchers:
                 self._watchers.pop(account_id, None)
                 self._held.pop(account_id, None)
+                self._payloads.pop(str(account_id), None)
         self._count()
 
     def _watch_totals(self, session: Session) -> None:
@@ -215,8 +219,8 @@ class Hub:
         self._totals_hint.set()
         if channel == "tidemark_prices":
             self._price_hint.set()
-        elif payload.isdecimal() and int(payload) in self._watchers:
-            self._changed.add(int(payload))
+        elif payload in self._payloads:
+            self._changed.add(self._payloads[payload])
             self._account_hint.set()
 
     async def _read_changed_accounts(self) -> None:

@@ -14,13 +14,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import msgspec
+import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from glue import wire
 from tests import contract
+from tests.conftest import Connection
 
 Event = wire.DiscrepancyChanged | wire.AlertChanged
 PATIENCE = 15.0
@@ -236,3 +240,96 @@ def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to hold"
         time.sleep(0.01)
+
+
+# The book that is watched ------------------------------------------------------------------------
+
+
+def open_account(conn: Connection, name: str) -> int:
+    (account_id,) = one(conn, "select account_id from api.open_account(%s, 'USD')", [name])
+    conn.execute("select api.record_entry(%s, 'deposit', 10000)", [account_id])
+    return int(account_id)
+
+
+def issue_token(
+    conn: Connection, account_ids: list[int] | None = None, lasts: str = "1 day"
+) -> str:
+    (token,) = one(conn, "select token from api.issue_token('t', %s, %s)", [account_ids, lasts])
+    return str(token)
+
+
+def tick(conn: Connection, symbol: str, bid: str, ask: str) -> None:
+    conn.execute(
+        "select api.ingest_ticks(array[%s], array[clock_timestamp()], array[%s::numeric],"
+        " array[%s::numeric])",
+        [symbol, bid, ask],
+    )
+
+
+def fill(conn: Connection, account_id: int, quantity: int = 1000, side: str = "buy") -> None:
+    conn.execute("select api.record_fill(%s, 'EUR/USD', %s, %s, 1.1)", [account_id, side, quantity])
+
+
+def one(conn: Connection, query: str, parameters: list[Any] | None = None) -> tuple[Any, ...]:
+    row = conn.execute(query.encode(), parameters).fetchone()
+    assert row is not None
+    return row
+
+
+def stored(conn: Connection, account_id: int) -> dict[str, Any]:
+    """A row of api.account_states as the wire writes it."""
+    cursor = conn.execute(
+        "select balance, credit, unrealized_pnl, equity, margin_equity, margin_used,"
+        " margin_available, margin_level, is_priced, version, currency"
+        " from api.account_states where account_id = %s",
+        [account_id],
+    )
+    assert cursor.description is not None
+    names = [column.name for column in cursor.description]
+    row = cursor.fetchone()
+    assert row is not None
+    return {
+        name: format(value, "f") if isinstance(value, Decimal) else value
+        for name, value in zip(names, row, strict=True)
+    }
+
+
+def is_same(client: Client, conn: Connection, account_id: int) -> bool:
+    """Whether a client holds exactly what the database has of an account."""
+    if account_id not in client.states:
+        return False
+    in_database = stored(conn, account_id)
+    state = client.states[account_id]
+    positions = conn.execute(
+        "select symbol, side, quantity::text, unrealized_pnl::text from api.positions"
+        " where account_id = %s order by 1, 2",
+        [account_id],
+    ).fetchall()
+    (event_seq,) = one(
+        conn, "select max(event_seq) from api.fills where account_id = %s", [account_id]
+    )
+    return (
+        {name: getattr(state, name) for name in in_database} == in_database
+        and positions
+        == [(p.symbol, p.side, p.quantity, p.unrealized_pnl) for p in client.positions[account_id]]
+        and max(client.fills[account_id], default=None) == event_seq
+    )
+
+
+def converge(client: Client, conn: Connection, *account_ids: int) -> None:
+    """Receive until the client holds what the database has."""
+    deadline = time.monotonic() + PATIENCE
+    while not all(is_same(client, conn, account_id) for account_id in account_ids):
+        assert time.monotonic() < deadline, "the client is not what the database is"
+        with contextlib.suppress(TimeoutError):
+            client.receive(0.2)
+
+
+def refusal(connection: ClientConnection) -> wire.Error:
+    """The error that the relay sends before it closes the connection."""
+    while True:
+        message = decode(connection.recv(PATIENCE))
+        if isinstance(message, wire.Error):
+            with pytest.raises(ConnectionClosed):
+                connection.recv(PATIENCE)
+            return message
