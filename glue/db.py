@@ -24,14 +24,23 @@ def dsn_of(settings: Settings, *, may_install: bool = False) -> str:
     return EmbeddedServer(settings.home, settings.pg_bindir).ensure_started(may_install=may_install)
 
 
-def conninfo(dsn: str, *, role: str | None = None, process: str = "tidemark") -> str:
+def conninfo(
+    dsn: str,
+    *,
+    role: str | None = None,
+    process: str = "tidemark",
+    statement_timeout: float | None = None,
+) -> str:
     """The connection string with the role that a process works in and the name that it shows.
 
-    SettingsError for one that libpq cannot read.
+    The server ends statements that take longer than `statement_timeout` seconds. SettingsError for
+    a string that libpq cannot read.
     """
     extra: dict[str, Any] = {"application_name": process, "connect_timeout": CONNECT_TIMEOUT}
     if role is not None:
         extra["options"] = f"-c role={role}"
+        if statement_timeout is not None:
+            extra["options"] += f" -c statement_timeout={statement_timeout:.3f}s"
     try:
         return make_conninfo(dsn, **extra)
     except psycopg.ProgrammingError as error:

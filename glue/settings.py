@@ -1,5 +1,6 @@
 """Settings come from the environment, typed and checked once."""
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ import msgspec
 from glue.errors import SettingsError
 from glue.paths import CHECKOUT, IS_CHECKOUT
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+LIMITS = ("max_clients", "max_clients_per_token", "max_clients_per_address")
 LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
 
 
@@ -53,8 +56,41 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bootstrap servers of the Kafka cluster."""
     topic: str = "fx-stream-global"
     """The topic that carries the ticks."""
+    allowed_origins: str = ""
+    """Origins (https://host:port) whose pages may connect besides our own; comma-separated."""
+    trusted_proxies: str = ""
+    """Networks of proxies whose forwarding headers count; comma-separated."""
+    tls_cert: Path | None = None
+    """Certificate chain with which the relay serves HTTPS; None is HTTP."""
+    tls_key: Path | None = None
+    """The certificate's key."""
+    max_clients: int = 2000
+    """Connections that the relay serves at the same time."""
+    max_clients_per_token: int = 200
+    """The same with one token."""
+    max_clients_per_address: int = 500
+    """The same from one address."""
     log: str = "console"
     """`console` or `json`."""
+
+    @property
+    def scheme(self) -> str:
+        """How a browser reaches the relay itself."""
+        return "http" if self.tls_cert is None else "https"
+
+    @property
+    def origins(self) -> list[str]:
+        """`allowed_origins`, one by one."""
+        return [part.strip() for part in self.allowed_origins.split(",") if part.strip()]
+
+    @property
+    def proxies(self) -> list[Network]:
+        """`trusted_proxies`, parsed."""
+        return [
+            ipaddress.ip_network(part.strip())
+            for part in self.trusted_proxies.split(",")
+            if part.strip()
+        ]
 
     @property
     def listen_address(self) -> Address:
@@ -72,6 +108,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     Address.parse(address)
             except ValueError as error:
                 raise ValueError(f"{variable} is {error}") from error
+        try:
+            _ = self.proxies
+        except ValueError as error:
+            raise ValueError(f"TIDEMARK_TRUSTED_PROXIES: {error}") from error
+        if (self.tls_cert is None) is not (self.tls_key is None):
+            raise ValueError("TIDEMARK_TLS_CERT and TIDEMARK_TLS_KEY go together")
+        for name in LIMITS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"TIDEMARK_{name.upper()} is at least 1")
         if self.log not in ("console", "json"):
             raise ValueError(f"TIDEMARK_LOG is console or json, not {self.log!r}")
 
@@ -89,9 +134,12 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     }
     if "dsn" not in values and any(environment.get(name) for name in LIBPQ_VARIABLES):
         values["dsn"] = ""
-    for name in ("home", "pg_bindir"):
+    for name in ("home", "pg_bindir", "tls_cert", "tls_key"):
         if name in values:
             values[name] = Path(str(values[name])).expanduser().absolute()
+    for name in LIMITS:
+        if str(values.get(name, "")).isdecimal():
+            values[name] = int(str(values[name]))
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:

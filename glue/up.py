@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import socket
+import ssl
 import sys
 import time
 import urllib.error
@@ -65,7 +66,7 @@ def serve(configured: Settings) -> None:
         dsn = run.start_server()
         run.bring_to_head(dsn)
         run.start_services(dsn, kafka, address)
-        run.wait_for("the relay", lambda: is_healthy(address))
+        run.wait_for("the relay", lambda: is_healthy(address, configured.scheme))
         run.announce(dsn, address)
         run.children.wait()
     say("stopped")
@@ -92,7 +93,7 @@ def demo(configured: Settings, dsn: str | None, kafka: str | None) -> None:
         with accounts.Watch(dsn) as watch:
             run.start_services(dsn, run.children.wait_for_answer(feed)["kafka"], address)
             run.start("traders", "glue.demo", "trade", environment={"TIDEMARK_DSN": dsn})
-            run.wait_for("the relay", lambda: is_healthy(address))
+            run.wait_for("the relay", lambda: is_healthy(address, configured.scheme))
             run.wait_for("the first tick", watch.has_ticked)
         run.announce(dsn, address, token)
         run.children.wait()
@@ -175,7 +176,7 @@ class Run:
     def announce(self, dsn: str, address: Address, token: str | None = None) -> None:
         """Print where everything is, and how long it took to get there."""
         self._lap("ready", since_began=True)
-        page = page_address(address)
+        page = page_address(address, self._configured.scheme)
         is_embedded = self._configured.dsn is None
         rows = {
             "page": page if token is None else f"{page}#token={token}",
@@ -291,16 +292,19 @@ def _bound_port(address: Address) -> int | None:
         ) from error
 
 
-def page_address(address: Address) -> str:
+def page_address(address: Address, scheme: str = "http") -> str:
     """Where a browser on this machine finds the page."""
-    return f"http://{address.local}/"
+    return f"{scheme}://{address.local}/"
 
 
-def is_healthy(address: Address) -> bool:
+def is_healthy(address: Address, scheme: str = "http") -> bool:
     """Whether the relay says so."""
     try:
-        url = f"{page_address(address)}healthz"
-        with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT) as answer:
+        url = f"{page_address(address, scheme)}healthz"
+        tls = ssl.create_default_context()
+        # its certificate names the host that browsers use, and not this way to it
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+        with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT, context=tls) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -254,10 +254,13 @@ def type_of(node: ast.expr) -> str:  # noqa: PLR0911
 
 @functools.cache
 def validator(name: str) -> jsonschema.Draft7Validator:
-    """Of a schema in the committed document."""
-    committed = json.loads(ASYNCAPI.read_text())
+    """Of a schema in the committed document; a field that it does not name is an error here."""
+    committed = json.loads(ASYNCAPI.read_text())["components"]["schemas"]
+    for schema in committed.values():
+        if "properties" in schema:
+            schema["additionalProperties"] = False
     return jsonschema.Draft7Validator(
-        {"$ref": SCHEMAS + name, "components": committed["components"]}
+        {"$ref": SCHEMAS + name, "components": {"schemas": committed}}
     )
 
 
@@ -268,9 +271,12 @@ def payloads(direction: str) -> dict[str, str]:
     return {tag(message): message.__name__ for message in messages(union)}
 
 
-def is_valid(message: dict[str, Any], direction: str) -> bool:
-    """Whether a message fits the committed document."""
-    return bool(validator(payloads(direction)[message["type"]]).is_valid(message))
+def check(message: dict[str, Any], direction: str) -> None:
+    """Raise ValidationError for a message that does not fit the committed document.
+
+    It may have no field that the document does not name: a page would not know it.
+    """
+    validator(payloads(direction)[message["type"]]).validate(message)
 
 
 def files() -> dict[Path, str]:

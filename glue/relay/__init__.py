@@ -6,6 +6,8 @@ that is watched is read again every second and after every reconnect.
 
 import asyncio
 import errno
+import signal
+import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
@@ -17,10 +19,13 @@ from glue import db, errors, logs, paths, service
 from glue.relay.database import CHANNELS, ROLE, Database
 from glue.relay.http import Door, MetricsDoor
 from glue.relay.hub import Hub
+from glue.relay.limits import Gate, Limits
 from glue.relay.metrics import Metrics
-from glue.settings import Address
+from glue.relay.peers import Peers
+from glue.relay.tls import Certificate
+from glue.settings import Address, Network
 
-__all__ = ["CHANNELS", "main"]
+__all__ = ["CHANNELS", "Certificate", "Limits", "main"]
 
 STOP_TIMEOUT = 3.0
 """Seconds that clients have for the closing handshake when the relay stops."""
@@ -32,15 +37,21 @@ def main(
     dsn: str,
     listen: Address,
     metrics_listen: Address | None = None,
+    *,
     allowed_origins: Sequence[str] = (),
+    trusted_proxies: Sequence[Network] = (),
+    limits: Limits,
+    certificate: Certificate | None = None,
 ) -> None:
     """Serve until told to stop.
 
     Raises ServerError when the database cannot be reached at the start, or when an address is
-    taken; SchemaError when the database has no schema of ours.
+    taken; SchemaError when the database has no schema of ours; SettingsError for a certificate
+    that cannot be used.
     """
     check_database(dsn)
-    asyncio.run(serve(dsn, listen, metrics_listen, allowed_origins))
+    peers = Peers(trusted_proxies, "http" if certificate is None else "https")
+    asyncio.run(serve(dsn, listen, metrics_listen, allowed_origins, peers, limits, certificate))
     log.info("stopped")
 
 
@@ -56,7 +67,13 @@ def check_database(dsn: str) -> None:
 
 
 async def serve(
-    dsn: str, listen: Address, metrics_listen: Address | None, allowed_origins: Sequence[str]
+    dsn: str,
+    listen: Address,
+    metrics_listen: Address | None,
+    allowed_origins: Sequence[str],
+    peers: Peers,
+    limits: Limits,
+    certificate: Certificate | None,
 ) -> None:
     """Open the doors, keep the hub running, and close all connections when told to stop."""
     stopped = asyncio.Event()
@@ -66,13 +83,16 @@ async def serve(
         loop.call_soon_threadsafe(stopped.set)
 
     service.stop_on_signals(stop)
+    if certificate is not None:
+        loop.add_signal_handler(signal.SIGHUP, certificate.renew)
 
     metrics = Metrics()
+    gate = Gate(limits)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(dsn))
-        hub = Hub(database, metrics)
-        door = Door(hub, metrics, paths.PAGE, allowed_origins)
-        server = await open_door(door, listen)
+        hub = Hub(database, gate, metrics)
+        door = Door(hub, gate, metrics, paths.PAGE, allowed_origins, peers)
+        server = await open_door(door, listen, None if certificate is None else certificate.context)
         stack.push_async_callback(close_door, door, server)
         if metrics_listen is not None:
             metrics_door = MetricsDoor(hub, metrics)
@@ -80,15 +100,18 @@ async def serve(
             stack.push_async_callback(close_door, metrics_door, metrics_server)
         async with asyncio.TaskGroup() as tasks:
             work = tasks.create_task(hub.run())
-            log.info("serving", address=f"http://{address_of(server)}/", has_page=door.has_page)
+            scheme = "http" if certificate is None else "https"
+            log.info("serving", address=f"{scheme}://{address_of(server)}/", has_page=door.has_page)
             await stopped.wait()
             work.cancel()
 
 
-async def open_door(door: Door | MetricsDoor, address: Address) -> Server:
+async def open_door(
+    door: Door | MetricsDoor, address: Address, tls: ssl.SSLContext | None = None
+) -> Server:
     """Listen on an address; ServerError, naming it, where that fails."""
     try:
-        return await door.open(address)
+        return await door.open(address, tls)
     except OSError as error:
         what = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be had: {error}"
         raise errors.ServerError(

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, LiteralString, NamedTuple, Self
@@ -11,6 +11,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from glue import db
+from glue.wire import CurveRequest
 
 ROLE = "tidemark_relay"
 CHANNELS = ("tidemark_account", "tidemark_prices", "tidemark_tokens")
@@ -37,14 +38,16 @@ class Mark(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A row of api.portfolio_changes: texts are JSON, `fills` oldest first."""
+    """A row of api.portfolio_changes: texts are JSON, `events` oldest first."""
 
     account_id: int
     version: int
     event_seq: int
+    updated_at: float
+    """Of the state, in seconds since 1970."""
     state: str
     positions: str
-    fills: list[str]
+    events: list[str] | None
 
 
 class OpenSession(NamedTuple):
@@ -80,7 +83,9 @@ class Database:
     """
 
     def __init__(self, dsn: str) -> None:
-        self._conninfo = db.conninfo(dsn, role=ROLE, process="tidemark relay")
+        self._conninfo = db.conninfo(
+            dsn, role=ROLE, process="tidemark relay", statement_timeout=QUERY_TIMEOUT
+        )
         self._idle: list[Connection] = []
         self.joining = asyncio.Semaphore(MAX_JOINING)
         """To be held by those who ask on behalf of one client."""
@@ -101,7 +106,7 @@ class Database:
     async def changes(self, held: dict[int, Mark]) -> list[Change]:
         """What the database has otherwise than held, account by account."""
         rows = await self._fetch(
-            "select account_id, version, event_seq, state, positions, fills"
+            "select account_id, version, event_seq, updated_at, state, positions, events"
             " from api.portfolio_changes(%s::bigint[], %s::bigint[], %s::bigint[])",
             list(held),
             [mark.version for mark in held.values()],
@@ -109,13 +114,39 @@ class Database:
         )
         return [Change(*row) for row in rows]
 
-    async def snapshot(self, account_ids: Sequence[int]) -> str:
-        """All that a page needs to start, as a JSON text."""
-        rows = await self._fetch(
-            "select api.portfolio_snapshot(%s::bigint[])::text", list(account_ids)
+    async def snapshot(
+        self,
+        account_ids: Sequence[int],
+        since: Mapping[int, int],
+        total_account_ids: Sequence[int],
+        currency: str | None,
+    ) -> str:
+        """The message with all that a page needs to start."""
+        return await self._fetch_text(
+            "select api.snapshot_message"
+            "(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s)",
+            list(account_ids),
+            list(since),
+            list(since.values()),
+            list(total_account_ids),
+            currency,
         )
-        snapshot: str = rows[0][0]
-        return snapshot
+
+    async def totals(self, account_ids: Sequence[int], currency: str) -> str:
+        """The message with the totals of these accounts."""
+        return await self._fetch_text(
+            "select api.totals_message(%s::bigint[], %s)", list(account_ids), currency
+        )
+
+    async def curve(self, request: CurveRequest) -> str:
+        """The columns of a curve, as a JSON text."""
+        return await self._fetch_text(
+            "select api.curve_columns(%s, %s::timestamptz, %s::timestamptz, %s)",
+            request.account_id,
+            request.from_at,
+            request.to_at,
+            request.points,
+        )
 
     async def open_sessions(self, tokens: Iterable[str]) -> dict[str, OpenSession]:
         """What these tokens open now; invalid ones are left out."""
@@ -126,6 +157,11 @@ class Database:
             list(tokens),
         )
         return {token: OpenSession(token_id, sorted(ids)) for token, token_id, ids in rows}
+
+    async def _fetch_text(self, query: LiteralString, *parameters: Any) -> str:
+        """The one text that a query returns."""
+        ((text,),) = await self._fetch(query, *parameters)
+        return str(text)
 
     async def _fetch(self, query: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
         """The query's rows; a second attempt is made on a new connection."""

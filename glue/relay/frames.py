@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from glue.relay.database import Change, Mark
-from glue.relay.metrics import Metrics
+from glue.wire import CurveRequest
 
 
 class Frame(NamedTuple):
@@ -16,13 +16,23 @@ class Frame(NamedTuple):
     account_id: int
     mark: Mark
     data: bytes
+    at: float | None = None
+    """When what it says became so, in seconds since 1970."""
 
 
 class FillHead(msgspec.Struct):
     """What the relay itself reads of a fill; the amounts stay text."""
 
-    event_seq: int
     recorded_at: datetime
+
+
+class EventHead(msgspec.Struct):
+    """What the relay itself reads of an event."""
+
+    type: str
+    event_seq: int
+    fill: FillHead | None = None
+    committed_at: datetime | None = None
 
 
 class StateHead(msgspec.Struct):
@@ -45,13 +55,8 @@ class SnapshotHead(msgspec.Struct):
     accounts: list[PortfolioHead]
 
 
-read_fill = msgspec.json.Decoder(FillHead).decode
+read_event = msgspec.json.Decoder(EventHead).decode
 read_snapshot = msgspec.json.Decoder(SnapshotHead).decode
-
-
-def snapshot_message(text: str) -> bytes:
-    """A snapshot's text as a message."""
-    return f'{{"type":"snapshot",{text[1:]}'.encode()
 
 
 def snapshot_marks(text: str) -> dict[int, Mark]:
@@ -62,26 +67,40 @@ def snapshot_marks(text: str) -> dict[int, Mark]:
     }
 
 
-def frames(change: Change, held: Mark, metrics: Metrics) -> list[Frame]:
-    """A trade for each fill that is not held yet, or one update."""
+def frames(change: Change, held: Mark) -> list[Frame]:
+    """What is not held yet: a trade or another event each, and an update if no trade tells it."""
     rest = f'"state":{change.state},"positions":{change.positions}}}'
-    trades = []
-    for fill in change.fills:
-        head = read_fill(fill)
+    made = []
+    is_told = change.version <= held.version
+    for text in change.events or ():
+        head = read_event(text)
         if head.event_seq <= held.event_seq:
             continue
-        lag = (datetime.now(UTC) - head.recorded_at).total_seconds()
-        metrics.fill_lag_seconds.observe(max(0.0, lag))
-        text = (
-            f'{{"type":"trade","account_id":{change.account_id},"event_seq":{head.event_seq},'
-            f'"fill":{fill},{rest}'
-        )
+        at = None
+        if head.fill is not None:
+            text = f'{text[:-1]},"read_at":"{now()}",{rest}'  # noqa: PLW2901
+            at = (head.committed_at or head.fill.recorded_at).timestamp()
+            is_told = True
         mark = Mark(change.version, head.event_seq)
-        trades.append(Frame("trade", change.account_id, mark, text.encode()))
-    if trades:
-        return trades
-    text = (
-        f'{{"type":"update","account_id":{change.account_id},"event_seq":{change.event_seq},{rest}'
-    )
-    mark = Mark(change.version, change.event_seq)
-    return [Frame("update", change.account_id, mark, text.encode())]
+        made.append(Frame(head.type, change.account_id, mark, text.encode(), at))
+    if not is_told:
+        text = (
+            f'{{"type":"update","account_id":{change.account_id},'
+            f'"event_seq":{change.event_seq},{rest}'
+        )
+        mark = Mark(change.version, change.event_seq)
+        made.append(Frame("update", change.account_id, mark, text.encode(), change.updated_at))
+    return made
+
+
+def curve_message(request: CurveRequest, columns: str) -> bytes:
+    """A curve's columns as the answer to a request."""
+    return (
+        f'{{"type":"curve","account_id":{request.account_id},"from_at":"{request.from_at}",'
+        f'"to_at":"{request.to_at}",{columns[1:]}'
+    ).encode()
+
+
+def now() -> str:
+    """This instant, as messages write it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

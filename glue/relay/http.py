@@ -1,12 +1,11 @@
 """The doors: one port for page, socket, health and metrics; and one for metrics alone."""
 
 import asyncio
-import ipaddress
+import ssl
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -15,15 +14,17 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from glue import wire
-from glue.relay import page
+from glue.relay import page, peers
 from glue.relay.hub import Hub
+from glue.relay.limits import BYTES_A_CONNECTION, Bucket, Gate, key_of
 from glue.relay.metrics import Metrics
+from glue.relay.peers import Peers
 from glue.relay.session import Session
 from glue.settings import Address
 
-MAX_CLIENTS = 1000
-"""Sockets that are open at the same time; further ones are answered with 503."""
-MAX_FRAME = 64 * 1024
+SPARE_CONNECTIONS = 200
+"""Connections besides those of clients: pages being loaded. Further ones are cut off at once."""
+MAX_FRAME = 128 * 1024
 """Bytes of a message at which the connection is cut without a word; see session.MAX_MESSAGE."""
 LIMITS: dict[str, Any] = {
     "compression": None,  # costs as much again as all the rest of a delivery
@@ -36,25 +37,37 @@ LIMITS: dict[str, Any] = {
     "max_queue": 4,
     "write_limit": (32 * 1024, 0),  # a response counts as sent when none of it is left here
 }
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP")
 
 
 class _Door:
     """What both doors share: they know who is connected, also those who have asked nothing yet."""
+
+    max_connections = SPARE_CONNECTIONS
 
     def __init__(self, hub: Hub, metrics: Metrics) -> None:
         self.connections: set[ServerConnection] = set()
         self._hub = hub
         self._metrics = metrics
 
-    async def open(self, address: Address) -> Server:
+    async def open(self, address: Address, tls: ssl.SSLContext | None = None) -> Server:
         """Begin to serve; OSError when the address cannot be had."""
         connections = self.connections
+        max_connections = self.max_connections
 
         class TrackedConnection(ServerConnection):
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
                 super().connection_made(transport)
+                self.incoming = Bucket(BYTES_A_CONNECTION, self.loop.time())
                 connections.add(self)
+                if len(connections) > max_connections:
+                    self.transport.abort()
+
+            def data_received(self, data: bytes) -> None:
+                if self.incoming.take(self.loop.time(), len(data)):
+                    super().data_received(data)
+                else:
+                    self.transport.abort()
 
             def connection_lost(self, exc: Exception | None) -> None:
                 connections.discard(self)
@@ -67,6 +80,7 @@ class _Door:
             process_request=self._answer,
             subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
             create_connection=TrackedConnection,
+            ssl=tls,
             **LIMITS,
         )
 
@@ -82,12 +96,20 @@ class Door(_Door):
     """The page, `/ws`, `/healthz`, and `/metrics` for this machine."""
 
     def __init__(
-        self, hub: Hub, metrics: Metrics, directory: Path, allowed_origins: Sequence[str]
+        self,
+        hub: Hub,
+        gate: Gate,
+        metrics: Metrics,
+        directory: Path,
+        allowed_origins: Sequence[str],
+        peers: Peers,
     ) -> None:
         super().__init__(hub, metrics)
+        self.max_connections += gate.limits.clients
+        self._gate = gate
         self._files = page.load(directory)
         self._allowed_origins = frozenset(origin.rstrip("/") for origin in allowed_origins)
-        self._open = 0
+        self._peers = peers
 
     @property
     def has_page(self) -> bool:
@@ -95,16 +117,14 @@ class Door(_Door):
         return len(self._files) > 1
 
     async def _talk(self, connection: ServerConnection) -> None:
-        self._open += 1
-        try:
-            await Session(connection, self._hub, self._metrics).run()
-        finally:
-            self._open -= 1
+        assert connection.request is not None  # the handshake's
+        address = key_of(self._peers.address(_peer(connection), connection.request.headers))
+        await Session(connection, address, self._hub, self._gate, self._metrics).run()
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         path = request.path.partition("?")[0]
         if path == "/ws":
-            return self._refuse_socket(request)
+            return self._refuse_socket(connection, request)
         return _refuse_method(request) or self._serve(path, connection, request)
 
     def _serve(self, path: str, connection: ServerConnection, request: Request) -> Response:
@@ -118,28 +138,24 @@ class Door(_Door):
             return _respond(file.status, file.headers, file.body, request)
         return _plain(HTTPStatus.NOT_FOUND, "There is nothing here.", request)
 
-    def _refuse_socket(self, request: Request) -> Response | None:
-        if not self._is_allowed_origin(request.headers):
-            return _plain(
-                HTTPStatus.FORBIDDEN,
-                "This origin is not allowed; the relay's --allow-origin adds one.",
-                request,
-            )
-        if self._open >= MAX_CLIENTS:
-            return _plain(HTTPStatus.SERVICE_UNAVAILABLE, "Too many clients.", request)
-        return None
+    def _refuse_socket(self, connection: ServerConnection, request: Request) -> Response | None:
+        if self._is_allowed_origin(_peer(connection), request.headers):
+            return None
+        return _plain(
+            HTTPStatus.FORBIDDEN,
+            "This origin is not allowed; the relay's --allow-origin adds one.",
+            request,
+        )
 
-    def _is_allowed_origin(self, headers: Headers) -> bool:
+    def _is_allowed_origin(self, peer: str, headers: Headers) -> bool:
         """A browser names the page's origin: ours, or an allowed one. Others name none."""
-        origins = headers.get_all("Origin")
+        origins, hosts = headers.get_all("Origin"), headers.get_all("Host")
         if not origins:
             return True
-        if len(origins) > 1:
+        if len(origins) > 1 or len(hosts) != 1:
             return False
-        if origins[0] in self._allowed_origins:
-            return True
-        host = urlsplit(origins[0]).netloc
-        return host != "" and [host] == headers.get_all("Host")
+        ours = f"{self._peers.scheme(peer, headers)}://{hosts[0]}"
+        return origins[0] == ours or origins[0] in self._allowed_origins
 
 
 class MetricsDoor(_Door):
@@ -160,7 +176,12 @@ def is_local(connection: ServerConnection, request: Request) -> bool:
     """Whether a request comes from this machine, and not through a proxy on it."""
     if any(name in request.headers for name in FORWARDED):
         return False
-    return ipaddress.ip_address(connection.remote_address[0].partition("%")[0]).is_loopback
+    address = peers.parse(_peer(connection))
+    return address is not None and address.is_loopback
+
+
+def _peer(connection: ServerConnection) -> str:
+    return str(connection.remote_address[0])
 
 
 def _refuse_method(request: Request) -> Response | None:

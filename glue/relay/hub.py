@@ -5,12 +5,19 @@ from collections.abc import Iterable, Sequence
 
 from glue import logs
 from glue.relay.database import Backoff, Change, Database, Mark, UnavailableError
-from glue.relay.frames import frames, snapshot_marks
+from glue.relay.frames import frames, now, snapshot_marks
+from glue.relay.limits import Gate
 from glue.relay.metrics import Metrics
-from glue.relay.session import Refusal, Session
+from glue.relay.refusal import Refusal
+from glue.relay.session import Session
+from glue.wire import CurveRequest
 
 PRICE_INTERVAL = 0.05
-"""Seconds from one read of all that is watched to the next at least, and half of the time free."""
+"""Seconds from one read of all that is watched to the next at least, and a third of it free."""
+CHUNK = 200
+"""Accounts that are read together: what changed in them is sent while the next ones are read."""
+TOTALS_INTERVAL = 0.25
+"""Seconds from one read of all totals to the next at least, and two thirds of the time free."""
 POLL_INTERVAL = 1.0
 """Seconds after which all that is watched is read although no notification came."""
 TOKEN_INTERVAL = 0.5
@@ -21,24 +28,47 @@ STALE_AFTER = 5.0
 log = logs.get("relay")
 
 
+class Totals:
+    """The totals of some accounts in one currency, and who is sent them."""
+
+    def __init__(self, account_ids: list[int], currency: str) -> None:
+        self.account_ids = account_ids
+        self.currency = currency
+        self.sessions: set[Session] = set()
+        self.text: str | None = None
+        """What was sent last to all of them."""
+        self.data_at: str | None = None
+
+
 class Hub:
     """Who watches what, how much of it the relay has sent out, and the tasks that read on."""
 
-    def __init__(self, database: Database, metrics: Metrics) -> None:
+    def __init__(self, database: Database, gate: Gate, metrics: Metrics) -> None:
         self._database = database
+        self._gate = gate
         self._metrics = metrics
+        metrics.outbox_bytes.set_function(
+            lambda: sum(session.outbox.byte_count for session in self._sessions)
+        )
         self._sessions: set[Session] = set()
         self._watchers: dict[int, set[Session]] = {}
+        self._payloads: dict[str, int] = {}
+        """Each watched account by the text that a notification names it with."""
         self._held: dict[int, Mark] = {}
         """What was sent out of each watched account, from its first snapshot on."""
+        self._totals: dict[tuple[tuple[int, ...], str], Totals] = {}
+        self._totals_of: dict[Session, Totals] = {}
         self._changed: set[int] = set()
         """Accounts that a notification named and that have not been read since."""
         self._account_hint = asyncio.Event()
         self._price_hint = asyncio.Event()
+        self._totals_hint = asyncio.Event()
         self._token_hint = asyncio.Event()
         self._is_listening = False
         self._has_answered = False
         self._answered_at = 0.0
+        self._data_at: str | None = None
+        """When the last read of all that is watched began."""
 
     @property
     def is_listening(self) -> bool:
@@ -59,6 +89,7 @@ class Hub:
             tasks.create_task(self._database.listen(self._hear, self._report_listening))
             tasks.create_task(self._read_changed_accounts())
             tasks.create_task(self._read_all())
+            tasks.create_task(self._read_totals())
             tasks.create_task(self._check_tokens())
 
     # Clients ---------------------------------------------------------------------------------
@@ -72,36 +103,67 @@ class Hub:
             raise Refusal.unavailable() from error
         if session.token not in opened:
             raise Refusal.bad_token()
-        session.account_ids = session.choose(opened[session.token].account_ids)
+        token_id, session.allowed = opened[session.token]
+        session.chosen = session.choose(session.allowed)
+        self._gate.admit_token(token_id)
+        session.token_id = token_id
         self._sessions.add(session)
         self._watch(session, session.account_ids)
+        self._watch_totals(session)
 
     def leave(self, session: Session) -> None:
         """Forget a session, and the accounts that nobody else watches."""
+        if session.token_id is None:
+            return
+        self._gate.release_token(session.token_id)
         self._sessions.discard(session)
         self._unwatch(session, session.account_ids)
+        self._unwatch_totals(session)
 
     async def snapshot(self, session: Session) -> str:
-        """All that a session watches, as a JSON text; what changes from now on is in its outbox.
+        """All that a session watches, as a message; what changes from now on is in its outbox.
 
         Raises UnavailableError; the snapshot is then wanted still.
         """
         outbox = session.outbox
-        try:
-            async with self._database.joining:
-                outbox.begin_snapshot()
-                text = await self._database.snapshot(session.account_ids)
-        except UnavailableError as error:
-            outbox.wants_snapshot = True
-            self._report_reading(False, str(error))
-            raise
+        async with self._database.joining:
+            since = outbox.begin_snapshot()
+            watched = set(session.account_ids)
+            try:
+                text = await self._database.snapshot(
+                    session.account_ids,
+                    {account: number for account, number in since.items() if account in watched},
+                    session.chosen if session.currency is not None else [],
+                    session.currency,
+                )
+            except UnavailableError as error:
+                outbox.abandon_snapshot(since)
+                self._report_reading(False, str(error))
+                raise
         marks = snapshot_marks(text)
-        outbox.end_snapshot(marks)
+        outbox.end_snapshot(marks, len(text))
         for account_id, mark in marks.items():
             if account_id in self._watchers:
                 self._held.setdefault(account_id, mark)
         self._price_hint.set()  # hints about accounts that were not held yet went by
+        if session in self._totals_of:
+            self._totals_of[session].text = None  # may differ from those of the snapshot
+            self._totals_hint.set()
         return text
+
+    async def curve(self, request: CurveRequest) -> str:
+        """The columns of a curve, as a JSON text; raises UnavailableError."""
+        async with self._database.joining:
+            return await self._database.curve(request)
+
+    def data_at(self, session: Session) -> str | None:
+        """Until when all that was committed and concerns a session was offered to it."""
+        totals = self._totals_of.get(session)
+        if totals is None:
+            return self._data_at
+        if self._data_at is None or totals.data_at is None:
+            return None
+        return min(self._data_at, totals.data_at)
 
     def event_seqs(self, account_ids: Iterable[int]) -> dict[str, int]:
         """The number of the last event sent out of each account, as far as it is known."""
@@ -114,6 +176,7 @@ class Hub:
     def _watch(self, session: Session, account_ids: Iterable[int]) -> None:
         for account_id in account_ids:
             self._watchers.setdefault(account_id, set()).add(session)
+            self._payloads[str(account_id)] = account_id
         self._count()
 
     def _unwatch(self, session: Session, account_ids: Iterable[int]) -> None:
@@ -123,7 +186,24 @@ class Hub:
             if not watchers:
                 self._watchers.pop(account_id, None)
                 self._held.pop(account_id, None)
+                self._payloads.pop(str(account_id), None)
         self._count()
+
+    def _watch_totals(self, session: Session) -> None:
+        if session.currency is None:
+            return
+        key = tuple(session.chosen), session.currency
+        totals = self._totals.setdefault(key, Totals(session.chosen, session.currency))
+        totals.sessions.add(session)
+        self._totals_of[session] = totals
+
+    def _unwatch_totals(self, session: Session) -> None:
+        totals = self._totals_of.pop(session, None)
+        if totals is None:
+            return
+        totals.sessions.discard(session)
+        if not totals.sessions:
+            del self._totals[tuple(totals.account_ids), totals.currency]
 
     def _count(self) -> None:
         self._metrics.clients.set(len(self._sessions))
@@ -133,12 +213,14 @@ class Hub:
 
     def _hear(self, channel: str, payload: str) -> None:
         """Take a notification as a hint of what to read; anybody may have sent it."""
+        if channel == "tidemark_tokens":
+            self._token_hint.set()
+            return
+        self._totals_hint.set()
         if channel == "tidemark_prices":
             self._price_hint.set()
-        elif channel == "tidemark_tokens":
-            self._token_hint.set()
-        elif payload.isdecimal() and int(payload) in self._watchers:
-            self._changed.add(int(payload))
+        elif payload in self._payloads:
+            self._changed.add(self._payloads[payload])
             self._account_hint.set()
 
     async def _read_changed_accounts(self) -> None:
@@ -148,7 +230,7 @@ class Hub:
             self._account_hint.clear()
             named, self._changed = self._changed, set()
             try:
-                await self._read("accounts", named)
+                await self._read("accounts", tuple(named))
             except UnavailableError:
                 self._price_hint.set()  # the other task tries until it succeeds
 
@@ -157,49 +239,73 @@ class Hub:
         backoff = Backoff()
         while True:
             self._price_hint.clear()
-            began = _now()
+            began, began_at = _now(), now()
             try:
                 await self._read("prices", tuple(self._held))
             except UnavailableError:
                 await asyncio.sleep(backoff.delay())
                 continue
             backoff.reset()
+            self._data_at = began_at
             took = _now() - began
-            await asyncio.sleep(max(PRICE_INTERVAL - took, took))
+            await asyncio.sleep(max(PRICE_INTERVAL - took, took / 2))
             await _wait(self._price_hint, POLL_INTERVAL)
 
-    async def _read(self, lane: str, account_ids: Iterable[int]) -> None:
+    async def _read(self, lane: str, account_ids: Sequence[int]) -> None:
         """Read these accounts, as far as they are held, and send out what is new."""
-        held = {
-            account_id: self._held[account_id]
-            for account_id in account_ids
-            if account_id in self._held
-        }
-        try:
-            with self._metrics.read_seconds.labels(lane).time():
-                changes = await self._database.changes(held)
-        except UnavailableError as error:
-            self._report_reading(False, str(error))
-            raise
-        for change in changes:
-            self._send_out(change, held[change.account_id])
-        self._report_reading(True)
+        for start in range(0, max(1, len(account_ids)), CHUNK):
+            held = {
+                account_id: self._held[account_id]
+                for account_id in account_ids[start : start + CHUNK]
+                if account_id in self._held
+            }
+            try:
+                with self._metrics.read_seconds.labels(lane).time():
+                    changes = await self._database.changes(held)
+            except UnavailableError as error:
+                self._report_reading(False, str(error))
+                raise
+            for change in changes:
+                self._send_out(change, held[change.account_id])
+            self._report_reading(True)
 
     def _send_out(self, change: Change, asked_from: Mark) -> None:
         """Hand a change to those who watch the account, unless another read was quicker."""
         held = self._held.get(change.account_id)
         if held is None:
             return
-        if change.version < asked_from.version:
+        if change.version < asked_from.version or change.event_seq < asked_from.event_seq:
             self._start_anew(change)
             return
-        if change.version <= held.version:
+        if change.version <= held.version and change.event_seq <= held.event_seq:
             return
         self._held[change.account_id] = Mark(change.version, change.event_seq)
         watchers = self._watchers[change.account_id]
-        for frame in frames(change, held, self._metrics):
+        for frame in frames(change, held):
             for session in watchers:
-                session.outbox.offer(frame)
+                session.deliver(frame)
+
+    async def _read_totals(self) -> None:
+        """Read the totals that somebody watches when something has moved, and every second."""
+        while True:
+            self._totals_hint.clear()
+            began = _now()
+            for totals in tuple(self._totals.values()):
+                began_at = now()
+                try:
+                    text = await self._database.totals(totals.account_ids, totals.currency)
+                except UnavailableError:
+                    continue  # the other reads find out whether the database is lost
+                totals.data_at = began_at
+                if text == totals.text:
+                    continue
+                totals.text = text
+                data = text.encode()
+                for session in totals.sessions:
+                    session.outbox.offer_single("totals", data)
+            took = _now() - began
+            await asyncio.sleep(max(TOTALS_INTERVAL - took, 2 * took))
+            await _wait(self._totals_hint, POLL_INTERVAL)
 
     def _start_anew(self, change: Change) -> None:
         """The database was set back, by a crash or a restore: what the pages hold is not true."""
@@ -228,13 +334,21 @@ class Hub:
                 elif session in self._sessions:
                     self._choose_again(session, opened[session.token].account_ids)
 
-    def _choose_again(self, session: Session, allowed: Sequence[int]) -> None:
+    def _choose_again(self, session: Session, allowed: list[int]) -> None:
         """A token that opens all accounts opens also those that came later."""
-        if session.wants is not None or session.account_ids == allowed:
+        session.allowed = allowed
+        if session.wants is not None or session.chosen == allowed:
             return
-        before, session.account_ids = session.account_ids, list(allowed)
-        self._watch(session, allowed)
-        self._unwatch(session, set(before) - set(allowed))
+        try:
+            chosen = session.choose(allowed)
+        except Refusal as refusal:
+            session.refuse(refusal)
+            return
+        self._unwatch_totals(session)
+        before, session.chosen = session.account_ids, chosen
+        self._watch(session, session.account_ids)
+        self._unwatch(session, set(before) - set(session.account_ids))
+        self._watch_totals(session)
         session.outbox.want_snapshot("accounts")
 
     # State of the database -------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The relay's figures for Prometheus."""
 
+import time
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -61,12 +63,30 @@ class Metrics:
             buckets=LATENCY,
             registry=self.registry,
         )
-        self.fill_lag_seconds = Histogram(
-            "tidemark_relay_fill_lag_seconds",
-            "From a fill's booking, shortly before its commit, to its trade message being made.",
+        self.lag_seconds = Histogram(
+            "tidemark_relay_lag_seconds",
+            "From a trade's commit (its booking, where commits are not timed), or from the "
+            "valuation that an update tells, until it was sent.",
+            ["type"],
             buckets=LATENCY,
             registry=self.registry,
         )
+        self.outbox_bytes = Gauge(
+            "tidemark_relay_outbox_bytes",
+            "Bytes that wait for clients.",
+            registry=self.registry,
+        )
+        self._by_kind: dict[str, tuple[Counter, Histogram]] = {}
+
+    def count_sent(self, kind: str, size: int, at: float | None) -> None:
+        """A message of so many bytes was sent, with news of an instant in seconds since 1970."""
+        if kind not in self._by_kind:
+            self._by_kind[kind] = self.messages.labels(kind), self.lag_seconds.labels(kind)
+        messages, lag = self._by_kind[kind]
+        messages.inc()
+        self.bytes.inc(size)
+        if at is not None:
+            lag.observe(max(0.0, time.time() - at))
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -8,12 +8,18 @@ from glue.relay.database import Mark
 from glue.relay.frames import Frame
 from glue.relay.metrics import Metrics
 
-MAX_TRADES = 256
-"""Trades that wait for one client. Overflow: all that waits is dropped for a fresh snapshot."""
+MAX_EVENTS = 256
+"""Trades, discrepancies and alerts that wait for one client. Overflow: see MAX_BYTES."""
+MAX_BYTES = 4 * 1024 * 1024
+"""Bytes that wait for one client, or twice its last snapshot where that is more.
+
+Overflow: all that waits is dropped for a fresh snapshot, with a history from the first dropped
+event on.
+"""
 
 
 class Outbox:
-    """The latest update of each account, and every trade; or the wish for a snapshot.
+    """Every event and the latest update of each account; or the wish for a snapshot.
 
     A snapshot is wanted, then `begin_snapshot`, the query, `end_snapshot`: what is offered while
     the query runs is kept, and then left out where the snapshot holds it already.
@@ -23,9 +29,15 @@ class Outbox:
         self.wake = asyncio.Event()
         self.wants_snapshot = True
         self.wants_heartbeat = False
+        self.since: dict[int, int] = {}
+        """The last event that the client has of an account, where the snapshot must tell more."""
+        self.byte_count = 0
+        self.max_bytes = MAX_BYTES
         self._metrics = metrics
-        self._trades: deque[Frame] = deque()
+        self._events: deque[Frame] = deque()
         self._updates: dict[int, Frame] = {}
+        self._singles: dict[str, bytes] = {}
+        """Messages of which the latest counts, by kind: pong, curve, totals."""
         self._snapshot: Mapping[int, Mark] = {}
 
     def offer(self, frame: Frame) -> None:
@@ -33,40 +45,64 @@ class Outbox:
 
         Frames of an account come in the order of their versions.
         """
-        if self.wants_snapshot or self._is_known(frame):
+        if self.wants_snapshot:
+            if frame.kind != "update":
+                self._reach_back({frame.account_id: frame.mark.event_seq - 1})
             return
-        if frame.account_id in self._updates:
+        if self.is_known(frame):
+            return
+        older = self._updates.get(frame.account_id)
+        if older is not None and frame.kind in ("update", "trade"):  # both tell the state
             self._metrics.merged.inc()
+            self.byte_count -= len(older.data)
         if frame.kind == "update":
             self._updates[frame.account_id] = frame  # keeps its place in line
-        elif len(self._trades) < MAX_TRADES:
-            self._updates.pop(frame.account_id, None)
-            self._trades.append(frame)
         else:
+            if frame.kind == "trade":
+                self._updates.pop(frame.account_id, None)
+            self._events.append(frame)
+        self.byte_count += len(frame.data)
+        if self.byte_count > self.max_bytes or len(self._events) > MAX_EVENTS:
             self.want_snapshot("overflow")
         self.wake.set()
 
+    def offer_single(self, kind: str, data: bytes) -> None:
+        """Put a message in line in the place of an earlier one of its kind."""
+        self._singles[kind] = data
+        self.wake.set()
+
     def take(self) -> Frame | None:
-        """The next frame to send: trades go first."""
-        if self._trades:
-            return self._trades.popleft()
-        for account_id in self._updates:
-            return self._updates.pop(account_id)
-        return None
+        """The next frame to send: events go first, and what there is only one of."""
+        if self._events:
+            frame = self._events.popleft()
+        elif self._singles:
+            kind = next(iter(self._singles))
+            return Frame(kind, 0, Mark(0, 0), self._singles.pop(kind))
+        elif self._updates:
+            frame = self._updates.pop(next(iter(self._updates)))
+        else:
+            return None
+        self.byte_count -= len(frame.data)
+        return frame
 
     def unsent(self) -> dict[int, int]:
-        """The number of the first trade that waits, of each account that has one."""
+        """The number of the first event that waits, of each account that has one."""
         first: dict[int, int] = {}
-        for frame in self._trades:
+        for frame in self._events:
             first.setdefault(frame.account_id, frame.mark.event_seq)
         return first
 
-    def want_snapshot(self, cause: str) -> None:
-        """Drop what waits for a fresh snapshot."""
+    def want_snapshot(self, cause: str, since: Mapping[int, int] | None = None) -> None:
+        """Drop what waits for a fresh snapshot, whose history reaches back to what was sent.
+
+        `since` says better than we what the client has.
+        """
         if not self.wants_snapshot:
             self._metrics.resyncs.labels(cause).inc()
         self.wants_snapshot = True
-        self._clear()
+        self._drop_all()
+        if since is not None:
+            self.since = dict(since)
         self.wake.set()
 
     def want_heartbeat(self) -> None:
@@ -74,31 +110,48 @@ class Outbox:
         self.wants_heartbeat = True
         self.wake.set()
 
-    def begin_snapshot(self) -> None:
-        """From here on nothing may be lost: the snapshot is read after this."""
+    def begin_snapshot(self) -> dict[int, int]:
+        """From here on nothing may be lost: the snapshot, since this, is read after it."""
+        since, self.since = self.since, {}
         self.wants_snapshot = False
         self._snapshot = {}
-        self._clear()
+        return since
 
-    def end_snapshot(self, marks: Mapping[int, Mark]) -> None:
+    def abandon_snapshot(self, since: Mapping[int, int]) -> None:
+        """It could not be read, and is wanted still."""
+        self.wants_snapshot = True
+        self._reach_back(since)
+        self._drop_all()
+
+    def end_snapshot(self, marks: Mapping[int, Mark], size: int) -> None:
         """Leave out what the snapshot holds already."""
         self._snapshot = marks
-        self._trades = deque(frame for frame in self._trades if not self._is_known(frame))
+        self.max_bytes = max(MAX_BYTES, 2 * size)
+        self._events = deque(frame for frame in self._events if not self.is_known(frame))
         self._updates = {
-            frame.account_id: frame for frame in self._updates.values() if not self._is_known(frame)
+            frame.account_id: frame for frame in self._updates.values() if not self.is_known(frame)
         }
+        self._singles.pop("totals", None)
+        self.byte_count = sum(len(frame.data) for frame in (*self._events, *self._updates.values()))
 
-    def __len__(self) -> int:
-        return len(self._trades) + len(self._updates)
-
-    def _is_known(self, frame: Frame) -> bool:
+    def is_known(self, frame: Frame) -> bool:
+        """Whether the snapshot holds what a frame says."""
         known = self._snapshot.get(frame.account_id)
         if known is None:
             return False
-        if frame.kind == "trade":
-            return frame.mark.event_seq <= known.event_seq
-        return frame.mark.version <= known.version
+        if frame.kind == "update":
+            return frame.mark.version <= known.version
+        return frame.mark.event_seq <= known.event_seq
 
-    def _clear(self) -> None:
-        self._trades.clear()
+    def __len__(self) -> int:
+        return len(self._events) + len(self._updates) + len(self._singles)
+
+    def _reach_back(self, since: Mapping[int, int]) -> None:
+        for account_id, number in since.items():
+            self.since[account_id] = min(number, self.since.get(account_id, number))
+
+    def _drop_all(self) -> None:
+        self._reach_back({account: number - 1 for account, number in self.unsent().items()})
+        self._events.clear()
         self._updates.clear()
+        self.byte_count = 0

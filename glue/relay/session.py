@@ -2,29 +2,33 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 
 from glue import wire
 from glue.relay.database import UnavailableError
-from glue.relay.frames import snapshot_message
+from glue.relay.frames import Frame, curve_message, now
+from glue.relay.limits import MESSAGES_A_CONNECTION, Bucket, Gate
 from glue.relay.metrics import Metrics
 from glue.relay.outbox import Outbox
+from glue.relay.refusal import CLOSE_CODES, Refusal
 
 if TYPE_CHECKING:
     from glue.relay.hub import Hub
 
 HELLO_TIMEOUT = 10.0
 """Seconds for the first message."""
-MAX_MESSAGE = 4096
-"""Bytes of a message from the page."""
+MAX_MESSAGE = 64 * 1024
+"""Bytes of a message from the page: a hello may name a thousand accounts."""
 SNAPSHOT_INTERVAL = 0.25
 """Seconds from one snapshot for a client to its next."""
+CURVE_RETRY = 1.0
+"""Seconds from one attempt to read a curve to the next, while the database is away."""
 SEND_TIMEOUT = 30.0
 """Seconds that a client may leave one message unread; pings can not tell, they wait behind it."""
 CLOSE_TIMEOUT = 1.0
@@ -32,91 +36,60 @@ CLOSE_TIMEOUT = 1.0
 SEND_BUFFER = 128 * 1024
 """Bytes that the kernel may hold for a client: what is there can no longer be merged."""
 
-CLOSE_CODES: dict[wire.ErrorCode, int] = {
-    "bad_message": 1008,
-    "bad_token": 1008,
-    "not_allowed": 1008,
-    "unavailable": 1013,
-    "too_slow": 1013,
-    "too_many": 1013,
-    "rate_limited": 1013,
-}
-
 read_message: Callable[[str], wire.FromPage] = msgspec.json.Decoder(wire.FromPage).decode
-
-
-class Refusal(Exception):
-    """Why a client is sent away; becomes an error message."""
-
-    def __init__(self, code: wire.ErrorCode, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.error = wire.Error(code=code, message=message, remedy=remedy)
-
-    @classmethod
-    def bad_message(cls, message: str) -> Self:
-        """It does not speak the protocol."""
-        return cls("bad_message", message, "See glue/wire.py for the messages of tidemark.v1.")
-
-    @classmethod
-    def bad_token(cls) -> Self:
-        """Unknown, expired and revoked look the same from outside."""
-        return cls(
-            "bad_token",
-            "The token is unknown, has expired or was revoked.",
-            "Get a new one: tidemark token issue",
-        )
-
-    @classmethod
-    def not_allowed(cls) -> Self:
-        """An account that does not exist looks the same from outside."""
-        return cls(
-            "not_allowed",
-            "The token does not open all of the accounts asked for.",
-            "Leave account_ids out to see all that it opens, or get a token for these accounts.",
-        )
-
-    @classmethod
-    def unavailable(cls) -> Self:
-        """The database is away."""
-        return cls(
-            "unavailable",
-            "The relay has no connection to its database.",
-            "Try again soon; the relay's log names the reason.",
-        )
-
-    @classmethod
-    def set_back(cls) -> Self:
-        """Versions have gone back: what the client holds would count as newer for ever."""
-        return cls(
-            "unavailable",
-            "The database was set back to an earlier state.",
-            "Connect again and begin with the new snapshot.",
-        )
 
 
 class Session:
     """The conversation with one client, from hello to the end."""
 
-    def __init__(self, connection: ServerConnection, hub: "Hub", metrics: Metrics) -> None:
+    def __init__(
+        self,
+        connection: ServerConnection,
+        address: str,
+        hub: "Hub",
+        gate: Gate,
+        metrics: Metrics,
+    ) -> None:
         self.token = ""
+        self.token_id: int | None = None
+        """Set while the gate counts it."""
         self.wants: list[int] | None = None
         """The accounts that it asked for; None is all that the token opens."""
-        self.account_ids: list[int] = []
-        """The accounts that it is sent, in order."""
+        self.currency: str | None = None
+        """Of the totals, where it asked for them."""
+        self.only_totals = False
+        self.allowed: Sequence[int] = ()
+        """The accounts that the token opens, in order."""
+        self.chosen: list[int] = []
+        """The accounts that it watches, in order; the totals are of these."""
         self.outbox = Outbox(metrics)
         self._connection = connection
+        self._address = address
         self._hub = hub
+        self._gate = gate
         self._metrics = metrics
+        self._messages = Bucket(MESSAGES_A_CONNECTION, _now())
         self._refused: asyncio.Future[Refusal] = asyncio.get_running_loop().create_future()
+        self._is_idle = False
+        """Whether all was sent, and the sender waits to be woken."""
+        self._data_at: str | None = None
+        self._curve: wire.CurveRequest | None = None
+        self._curve_asked = asyncio.Event()
+
+    @property
+    def account_ids(self) -> list[int]:
+        """The accounts that it is sent, in order."""
+        return [] if self.only_totals else self.chosen
 
     async def run(self) -> None:
         """Serve the client until it goes or is sent away."""
         sender = self._connection.transport.get_extra_info("socket")
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         try:
-            await self._receive_hello()
-            await self._hub.join(self)
-            await self._converse()
+            with self._gate.admit(self._address):
+                await self._receive_hello()
+                await self._hub.join(self)
+                await self._converse()
         except* Refusal as refusals:
             await self._send_away(refusals)
         except* ConnectionClosed:
@@ -130,12 +103,31 @@ class Session:
             self._refused.set_result(refusal)
 
     def choose(self, allowed: list[int]) -> list[int]:
-        """The accounts to send, of those that the token opens; Refusal when it opens too few."""
-        if self.wants is None:
-            return allowed
-        if not set(self.wants) <= set(allowed):
-            raise Refusal.not_allowed()
-        return sorted(set(self.wants))
+        """The accounts to watch, of those that the token opens; Refusal when it opens too few."""
+        chosen = allowed
+        if self.wants is not None:
+            if not set(self.wants) <= set(allowed):
+                raise Refusal.not_allowed()
+            chosen = sorted(set(self.wants))
+        if len(chosen) > wire.MAX_ACCOUNTS and not self.only_totals:
+            raise Refusal.too_many_accounts(len(chosen))
+        return chosen
+
+    def deliver(self, frame: Frame) -> None:
+        """Send a frame at once if nothing waits before it, or else put it in line."""
+        outbox = self.outbox
+        if (
+            self._is_idle
+            and not outbox.wake.is_set()
+            and not outbox.wants_snapshot
+            and not self._refused.done()
+            and not self._connection.transport.get_write_buffer_size()
+        ):
+            if not outbox.is_known(frame):
+                broadcast((self._connection,), frame.data, text=True)
+                self._metrics.count_sent(frame.kind, len(frame.data), frame.at)
+        else:
+            outbox.offer(frame)
 
     # What the client says --------------------------------------------------------------------
 
@@ -147,14 +139,17 @@ class Session:
             raise Refusal.bad_message("No hello has come in time.") from None
         if not isinstance(message, wire.Hello):
             raise Refusal.bad_message("The first message must be a hello.")
-        if message.account_ids == []:
-            raise Refusal.bad_message("The hello asks for no account at all.")
+        if message.only_totals and message.totals_currency is None:
+            raise Refusal.bad_message("The hello asks for totals alone, but names no currency.")
         if not (message.token.isascii() and message.token.isprintable()):
             raise Refusal.bad_token()
         self.token, self.wants = message.token, message.account_ids
+        self.currency, self.only_totals = message.totals_currency, message.only_totals
+        self.outbox.since = message.since or {}
 
     async def _receive(self) -> wire.FromPage:
         message = await self._connection.recv()
+        self._gate.count_message(self._messages, self._address, self.token_id, _now())
         if isinstance(message, bytes):
             raise Refusal.bad_message("A binary message was sent; messages are JSON texts.")
         if len(message) > MAX_MESSAGE:
@@ -169,47 +164,84 @@ class Session:
     async def _converse(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._answer())
+            tasks.create_task(self._draw())
             tasks.create_task(self._send())
             raise await self._refused
 
     async def _answer(self) -> None:
         while True:
-            if not isinstance(await self._receive(), wire.Resync):
-                raise Refusal.bad_message("A second hello was sent; it counts once only.")
-            self.outbox.want_snapshot("asked")
+            match await self._receive():
+                case wire.Resync(since=since):
+                    self.outbox.want_snapshot("asked", since or {})
+                case wire.Ping(sent_at=sent_at):
+                    pong = wire.Pong(sent_at=sent_at, received_at=now())
+                    self.outbox.offer_single("pong", msgspec.json.encode(pong))
+                case wire.CurveRequest() as request:
+                    self._ask_curve(request)
+                case wire.Hello():
+                    raise Refusal.bad_message("A second hello was sent; it counts once only.")
+
+    def _ask_curve(self, request: wire.CurveRequest) -> None:
+        try:
+            is_range = _instant(request.from_at) < _instant(request.to_at)
+        except ValueError as error:
+            raise Refusal.bad_message(f"An instant cannot be read: {error}.") from error
+        if not is_range:
+            raise Refusal.bad_message("A curve's from_at must be before its to_at.")
+        if request.account_id not in self.allowed:
+            raise Refusal.not_allowed()
+        self._curve = request
+        self._curve_asked.set()
+
+    async def _draw(self) -> None:
+        """Read the curve asked for last, one at a time."""
+        while True:
+            await self._curve_asked.wait()
+            self._curve_asked.clear()
+            request = self._curve
+            assert request is not None  # set before the event
+            try:
+                columns = await self._hub.curve(request)
+            except UnavailableError:
+                await asyncio.sleep(CURVE_RETRY)
+                self._curve_asked.set()
+                continue
+            self.outbox.offer_single("curve", curve_message(request, columns))
 
     async def _send(self) -> None:
-        """The one place that writes to the client: one message after the other, as it can read."""
-        now = asyncio.get_running_loop().time
-        beat_at, snapshot_at = now() + wire.HEARTBEAT_SECONDS, 0.0
+        """Write to the client, one message after the other, as it can read."""
+        beat_at, snapshot_at = _now() + wire.HEARTBEAT_SECONDS, 0.0
         outbox = self.outbox
         while True:
             outbox.wake.clear()
-            if now() >= beat_at:
+            if _now() >= beat_at:
                 await self._send_heartbeat()
-                beat_at = now() + wire.HEARTBEAT_SECONDS
-            elif outbox.wants_snapshot and now() >= snapshot_at:
+                beat_at = _now() + wire.HEARTBEAT_SECONDS
+            elif outbox.wants_snapshot and _now() >= snapshot_at:
                 await self._send_snapshot()
-                snapshot_at = now() + SNAPSHOT_INTERVAL
+                snapshot_at = _now() + SNAPSHOT_INTERVAL
             elif frame := outbox.take():
-                await self._send_text(frame.kind, frame.data)
+                await self._send_text(frame.kind, frame.data, at=frame.at)
             elif outbox.wants_heartbeat:
                 outbox.wants_heartbeat = False
                 await self._send_heartbeat()
             else:
                 until = min(beat_at, snapshot_at) if outbox.wants_snapshot else beat_at
+                self._is_idle = True
                 try:
                     async with asyncio.timeout_at(until):
                         await outbox.wake.wait()
                 except TimeoutError:
                     pass
+                finally:
+                    self._is_idle = False
 
     async def _send_snapshot(self) -> None:
         try:
             text = await self._hub.snapshot(self)
         except UnavailableError:
             return  # wanted still
-        await self._send_text("snapshot", snapshot_message(text))
+        await self._send_text("snapshot", text.encode())
 
     async def _send_heartbeat(self) -> None:
         """Names the last events that were sent: those that wait here are not missing."""
@@ -218,24 +250,25 @@ class Session:
             event_seqs = self._hub.event_seqs(self.account_ids)
             for account_id, event_seq in self.outbox.unsent().items():
                 event_seqs[str(account_id)] = event_seq - 1
+            if not self.outbox:
+                self._data_at = self._hub.data_at(self)
         heartbeat = wire.Heartbeat(
-            sent_at=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            sent_at=now(),
             database_ok=self._hub.database_ok,
-            data_at=None,
+            data_at=self._data_at,
             event_seqs=event_seqs,
         )
         await self._send_text("heartbeat", msgspec.json.encode(heartbeat))
 
-    async def _send_text(self, kind: str, data: bytes, timeout: float = SEND_TIMEOUT) -> None:  # noqa: ASYNC109
+    async def _send_text(self, kind: str, data: bytes, *, at: float | None = None) -> None:
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(SEND_TIMEOUT):
                 await self._connection.send(data, text=True)
         except TimeoutError:
             self._metrics.refusals.labels("too_slow").inc()
             self._connection.transport.abort()  # it reads nothing, so it cannot be told
             raise await _closed(self._connection) from None
-        self._metrics.messages.labels(kind).inc()
-        self._metrics.bytes.inc(len(data))
+        self._metrics.count_sent(kind, len(data), at)
 
     async def _send_away(self, refusals: BaseExceptionGroup[Refusal]) -> None:
         """Say why, and hang up; who does not listen is cut off."""
@@ -262,3 +295,11 @@ def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
         error = error.exceptions[0]
     assert isinstance(error, Refusal)
     return error
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -7,34 +7,29 @@ import os
 import queue
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import msgspec
+import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from glue import wire
+from tests import contract
+from tests.conftest import Connection
 
+Event = wire.DiscrepancyChanged | wire.AlertChanged
 PATIENCE = 15.0
 """Seconds after which something that should happen has not happened."""
-AMOUNTS = {
-    *("balance", "credit", "unrealized_pnl", "equity", "margin_equity", "margin_used"),
-    *("margin_available", "margin_level", "quantity", "average_price", "price"),
-    *("unrealized_pnl_quote", "conversion_rate", "realized_pnl", "commission"),
-}
-AMOUNT = re.compile(r"-?\d+(\.\d+)?")
-decode = msgspec.json.Decoder(wire.FromRelay, strict=True).decode
-
-# Names the fields of a struct that a message has and wire.py does not know.
-KNOWN_FIELDS = {
-    struct.__struct_config__.tag or struct.__name__: set(struct.__struct_fields__)
-    for struct in (wire.Snapshot, wire.Update, wire.Trade, wire.Heartbeat, wire.Error)
-}
+read_message = msgspec.json.Decoder(wire.FromRelay, strict=True).decode
 
 
 @dataclass
@@ -42,6 +37,7 @@ class Relay:
     """A running relay: where it listens, and what it has logged."""
 
     process: subprocess.Popen[str]
+    scheme: str = "ws"
     host: str = ""
     port: int = 0
     lines: "queue.Queue[str]" = field(default_factory=queue.Queue)
@@ -66,11 +62,18 @@ class Relay:
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
     ) -> tuple[http.client.HTTPResponse, bytes]:
         """An HTTP answer with its body."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+        connection = self._connection()
         with contextlib.closing(connection):
             connection.request(method, path, headers=headers or {})
             response = connection.getresponse()
             return response, response.read()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.scheme == "ws":
+            return http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+        tls = ssl.create_default_context()
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection(self.host, self.port, timeout=PATIENCE, context=tls)
 
     def metric(self, name: str) -> float:
         """A sample of /metrics, 0 where there is none."""
@@ -86,7 +89,7 @@ class Relay:
     def open(self, **options: Any) -> ClientConnection:
         """A socket that has said nothing yet."""
         return connect(
-            f"ws://{self.host}:{self.port}/ws",
+            f"{self.scheme}://{self.host}:{self.port}/ws",
             **{
                 "subprotocols": [wire.SUBPROTOCOL],
                 "compression": None,
@@ -99,12 +102,18 @@ class Relay:
 
     @contextlib.contextmanager
     def client(
-        self, token: str, account_ids: list[int] | None = None, **options: Any
+        self,
+        token: str,
+        account_ids: list[int] | None = None,
+        hello: dict[str, Any] | None = None,
+        **options: Any,
     ) -> Iterator["Client"]:
-        """A client that has said hello."""
+        """A client that has said hello, with more in it perhaps."""
         with self.open(**options) as connection:
             client = Client(connection)
-            client.send({"type": "hello", "token": token, "account_ids": account_ids})
+            client.send(
+                {"type": "hello", "token": token, "account_ids": account_ids} | (hello or {})
+            )
             yield client
 
 
@@ -129,9 +138,9 @@ def running_relay(
     reader = threading.Thread(target=follow, daemon=True)
     reader.start()
     try:
-        address = re.fullmatch(r"http://(.*):(\d+)/", relay.wait_for("serving")["address"])
+        address = re.fullmatch(r"http(s?)://(.*):(\d+)/", relay.wait_for("serving")["address"])
         assert address is not None
-        relay.host, relay.port = address[1], int(address[2])
+        relay.scheme, relay.host, relay.port = f"ws{address[1]}", address[2], int(address[3])
         until(lambda: relay.get("/healthz")[0].status == 200)
         yield relay
     finally:
@@ -150,6 +159,8 @@ class Client:
     states: dict[int, wire.AccountState] = field(default_factory=dict)
     positions: dict[int, list[wire.Position]] = field(default_factory=dict)
     fills: dict[int, dict[int, wire.Fill]] = field(default_factory=dict)
+    events: dict[int, dict[int, Event]] = field(default_factory=dict)
+    totals: wire.Totals | None = None
     event_seqs: dict[int, int] = field(default_factory=dict)
     heartbeat: wire.Heartbeat | None = None
     snapshots: int = 0
@@ -162,7 +173,6 @@ class Client:
         """The next message, checked against the contract and applied."""
         text = self.connection.recv(timeout)
         message = decode(text)
-        check(json.loads(text))
         self.apply(message)
         return message
 
@@ -184,19 +194,30 @@ class Client:
         """As the page's store does."""
         if isinstance(message, wire.Snapshot):
             self.snapshots += 1
+            self.totals = message.totals
             for portfolio in message.accounts:
                 self._keep(portfolio.account_id, portfolio.state, portfolio.positions)
                 known = self.fills.setdefault(portfolio.account_id, {})
                 known |= {fill.event_seq: fill for fill in portfolio.fills}
+                told = self.events.setdefault(portfolio.account_id, {})
+                told |= {event.event_seq: event for event in portfolio.events}
                 self.event_seqs[portfolio.account_id] = portfolio.event_seq
         elif isinstance(message, wire.Update | wire.Trade):
             self._keep(message.account_id, message.state, message.positions)
             if isinstance(message, wire.Trade):
                 self.fills[message.account_id][message.event_seq] = message.fill
-                self.gaps += message.event_seq != self.event_seqs[message.account_id] + 1
-                self.event_seqs[message.account_id] = message.event_seq
+                self._count(message)
+        elif isinstance(message, wire.DiscrepancyChanged | wire.AlertChanged):
+            self.events[message.account_id][message.event_seq] = message
+            self._count(message)
+        elif isinstance(message, wire.TotalsChanged):
+            self.totals = message.totals
         elif isinstance(message, wire.Heartbeat):
             self.heartbeat = message
+
+    def _count(self, message: wire.Trade | Event) -> None:
+        self.gaps += message.event_seq != self.event_seqs[message.account_id] + 1
+        self.event_seqs[message.account_id] = message.event_seq
 
     def _keep(
         self, account_id: int, state: wire.AccountState, positions: list[wire.Position]
@@ -206,24 +227,11 @@ class Client:
             self.states[account_id], self.positions[account_id] = state, positions
 
 
-def check(message: dict[str, Any]) -> None:
-    """Amounts are decimal strings, and no field is there that the contract does not name."""
-    unknown = set(message) - {"type"} - KNOWN_FIELDS[message["type"]]
-    assert not unknown, f"fields that glue/wire.py does not know: {unknown}"
-    check_amounts(message)
-
-
-def check_amounts(value: object) -> None:
-    """No float anywhere, and every amount a decimal string or null."""
-    assert not isinstance(value, float)
-    if isinstance(value, list):
-        for item in value:
-            check_amounts(item)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            if name in AMOUNTS:
-                assert item is None or AMOUNT.fullmatch(item), (name, item)
-            check_amounts(item)
+def decode(text: str | bytes) -> Any:
+    """A message of the relay, checked against types and document of the contract."""
+    plain = json.loads(text)
+    contract.check(plain, "fromRelay")
+    return read_message(text)
 
 
 def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
@@ -232,3 +240,96 @@ def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to hold"
         time.sleep(0.01)
+
+
+# The book that is watched ------------------------------------------------------------------------
+
+
+def open_account(conn: Connection, name: str) -> int:
+    (account_id,) = one(conn, "select account_id from api.open_account(%s, 'USD')", [name])
+    conn.execute("select api.record_entry(%s, 'deposit', 10000)", [account_id])
+    return int(account_id)
+
+
+def issue_token(
+    conn: Connection, account_ids: list[int] | None = None, lasts: str = "1 day"
+) -> str:
+    (token,) = one(conn, "select token from api.issue_token('t', %s, %s)", [account_ids, lasts])
+    return str(token)
+
+
+def tick(conn: Connection, symbol: str, bid: str, ask: str) -> None:
+    conn.execute(
+        "select api.ingest_ticks(array[%s], array[clock_timestamp()], array[%s::numeric],"
+        " array[%s::numeric])",
+        [symbol, bid, ask],
+    )
+
+
+def fill(conn: Connection, account_id: int, quantity: int = 1000, side: str = "buy") -> None:
+    conn.execute("select api.record_fill(%s, 'EUR/USD', %s, %s, 1.1)", [account_id, side, quantity])
+
+
+def one(conn: Connection, query: str, parameters: list[Any] | None = None) -> tuple[Any, ...]:
+    row = conn.execute(query.encode(), parameters).fetchone()
+    assert row is not None
+    return row
+
+
+def stored(conn: Connection, account_id: int) -> dict[str, Any]:
+    """A row of api.account_states as the wire writes it."""
+    cursor = conn.execute(
+        "select balance, credit, unrealized_pnl, equity, margin_equity, margin_used,"
+        " margin_available, margin_level, is_priced, version, currency"
+        " from api.account_states where account_id = %s",
+        [account_id],
+    )
+    assert cursor.description is not None
+    names = [column.name for column in cursor.description]
+    row = cursor.fetchone()
+    assert row is not None
+    return {
+        name: format(value, "f") if isinstance(value, Decimal) else value
+        for name, value in zip(names, row, strict=True)
+    }
+
+
+def is_same(client: Client, conn: Connection, account_id: int) -> bool:
+    """Whether a client holds exactly what the database has of an account."""
+    if account_id not in client.states:
+        return False
+    in_database = stored(conn, account_id)
+    state = client.states[account_id]
+    positions = conn.execute(
+        "select symbol, side, quantity::text, unrealized_pnl::text from api.positions"
+        " where account_id = %s order by 1, 2",
+        [account_id],
+    ).fetchall()
+    (event_seq,) = one(
+        conn, "select max(event_seq) from api.fills where account_id = %s", [account_id]
+    )
+    return (
+        {name: getattr(state, name) for name in in_database} == in_database
+        and positions
+        == [(p.symbol, p.side, p.quantity, p.unrealized_pnl) for p in client.positions[account_id]]
+        and max(client.fills[account_id], default=None) == event_seq
+    )
+
+
+def converge(client: Client, conn: Connection, *account_ids: int) -> None:
+    """Receive until the client holds what the database has."""
+    deadline = time.monotonic() + PATIENCE
+    while not all(is_same(client, conn, account_id) for account_id in account_ids):
+        assert time.monotonic() < deadline, "the client is not what the database is"
+        with contextlib.suppress(TimeoutError):
+            client.receive(0.2)
+
+
+def refusal(connection: ClientConnection) -> wire.Error:
+    """The error that the relay sends before it closes the connection."""
+    while True:
+        message = decode(connection.recv(PATIENCE))
+        if isinstance(message, wire.Error):
+            with pytest.raises(ConnectionClosed):
+                connection.recv(PATIENCE)
+            return message

@@ -761,7 +761,7 @@ def test_literals_without_a_type_tell_accounts_from_sets(conn: Connection) -> No
 
 def test_readers_may_read_and_others_may_not(conn: Connection) -> None:
     account_id = daily(conn, 1)
-    for role in ("trading", "reconcile", "readonly", "relay"):
+    for role in ("trading", "reconcile", "readonly"):
         with conn.transaction():
             conn.execute(f"set local role tidemark_{role}".encode())
             assert len(every(conn, "select * from api.equity_curve_1s")) == 1

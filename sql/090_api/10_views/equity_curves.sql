@@ -47,7 +47,7 @@ comment on column api.equity_curve_1s.is_thinned is
 comment on column api.equity_curve_1s.bar_count is 'Of how many bars of a second it is made.';
 
 grant select on api.equity_curve_1s
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;
 
 create or replace view api.equity_curve_1m as
 select
@@ -94,7 +94,7 @@ comment on column api.equity_curve_1m.is_thinned is
 comment on column api.equity_curve_1m.bar_count is 'Of how many bars of a second it is made.';
 
 grant select on api.equity_curve_1m
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;
 
 create or replace view api.equity_curve_1h as
 select
@@ -141,7 +141,7 @@ comment on column api.equity_curve_1h.is_thinned is
 comment on column api.equity_curve_1h.bar_count is 'Of how many bars of a second it is made.';
 
 grant select on api.equity_curve_1h
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;
 
 create or replace view api.equity_curve_1d as
 select
@@ -188,10 +188,10 @@ comment on column api.equity_curve_1d.is_thinned is
 comment on column api.equity_curve_1d.bar_count is 'Of how many bars of a second it is made.';
 
 grant select on api.equity_curve_1d
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;
 
 -- a view runs as its owner, but not the aggregates in it
 grant execute on function
     equity.deepest_fall(numeric, numeric, numeric),
     equity.deepest_fall_pct(numeric, numeric, numeric)
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;

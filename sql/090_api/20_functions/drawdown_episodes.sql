@@ -24,7 +24,7 @@ comment on function api.drawdown_episodes(bigint, timestamptz, timestamptz) is
     'Drawdowns from peak to recovery, in order of the peak; is_open for one not recovered yet.';
 
 grant execute on function api.drawdown_episodes(bigint, timestamptz, timestamptz)
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;
 
 -- The same of several accounts (null: all open ones) together, in one currency.
 -- Raises: TM101 and TM160 as the one above, TM161 bucket, TM123 currency, TM132 no conversion path.
@@ -54,4 +54,4 @@ comment on function api.drawdown_episodes(bigint[], text, timestamptz, timestamp
     'Drawdowns of several accounts together in one currency, in order of the peak.';
 
 grant execute on function api.drawdown_episodes(bigint[], text, timestamptz, timestamptz, interval)
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;

@@ -24,7 +24,7 @@ comment on function api.drawdown_series(bigint, timestamptz, timestamptz, interv
     'in money of performance, in percent of the growth index, as a fraction.';
 
 grant execute on function api.drawdown_series(bigint, timestamptz, timestamptz, interval)
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;
 
 -- The same of several accounts (null: all open ones) together, in one currency.
 -- Raises: TM101, TM160 and TM161 as the one above, TM123 currency, TM132 no conversion path.
@@ -54,4 +54,4 @@ comment on function api.drawdown_series(bigint[], text, timestamptz, timestamptz
     'Drawdown of several accounts together in one currency, at the end of buckets.';
 
 grant execute on function api.drawdown_series(bigint[], text, timestamptz, timestamptz, interval)
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;

@@ -45,7 +45,7 @@ comment on function api.equity_curve(bigint, timestamptz, timestamptz, interval)
     'with balance, net flows, performance (equity less net flows) and growth index at the close.';
 
 grant execute on function api.equity_curve(bigint, timestamptz, timestamptz, interval)
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;
 
 -- The same of several accounts (null: all open ones) together, in one currency.
 -- Raises: TM101, TM160 and TM161 as the one above, TM123 currency, TM132 no conversion path.
@@ -81,7 +81,7 @@ comment on function api.equity_curve(bigint[], text, timestamptz, timestamptz, i
     'of them moved.';
 
 grant execute on function api.equity_curve(bigint[], text, timestamptz, timestamptz, interval)
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;
 
 -- The same in at most p_points buckets, the narrowest usual width that does it: for a chart, which
 -- loses no extreme, since each bucket has its high and low.
@@ -122,4 +122,4 @@ comment on function api.equity_curve_points is
     'The equity curve of an account in at most p_points buckets, with their extremes, for a chart.';
 
 grant execute on function api.equity_curve_points
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;

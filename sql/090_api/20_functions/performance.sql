@@ -27,7 +27,7 @@ comment on function api.performance(bigint, timestamptz, timestamptz) is
     'of an account over a range; fractions, never percent.';
 
 grant execute on function api.performance(bigint, timestamptz, timestamptz)
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;
 
 -- The same of several accounts (null: all open ones) together, in one currency, by closes of days.
 -- Raises: TM101 unknown account, TM160 empty range, TM123 currency, TM132 no conversion path.
@@ -59,4 +59,4 @@ comment on function api.performance(bigint[], text, timestamptz, timestamptz) is
     'Return, risk and drawdown of several accounts together in one currency, by closes of days.';
 
 grant execute on function api.performance(bigint[], text, timestamptz, timestamptz)
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;

@@ -29,7 +29,7 @@ comment on function api.rolling_drawdown(bigint, timestamptz, timestamptz, inter
     'Maximum drawdown within a trailing window, in money and as a fraction, for each bucket.';
 
 grant execute on function api.rolling_drawdown(bigint, timestamptz, timestamptz, interval)
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;
 
 -- The same of several accounts (null: all open ones) together, in one currency.
 -- Raises: TM101, TM160, TM162 as the one above, TM161 bucket, TM123 currency, TM132 no path.
@@ -66,4 +66,4 @@ comment on function api.rolling_drawdown(
 
 grant execute
     on function api.rolling_drawdown(bigint[], text, timestamptz, timestamptz, interval, interval)
-    to tidemark_trading, tidemark_reconcile, tidemark_readonly, tidemark_relay;
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;

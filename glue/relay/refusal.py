@@ -1,0 +1,91 @@
+"""Why a client is sent away, and what it should do."""
+
+from typing import Self
+
+from glue import wire
+
+CLOSE_CODES: dict[wire.ErrorCode, int] = {
+    "bad_message": 1008,
+    "bad_token": 1008,
+    "not_allowed": 1008,
+    "unavailable": 1013,
+    "too_slow": 1013,
+    "too_many": 1013,
+    "rate_limited": 1013,
+}
+
+
+class Refusal(Exception):
+    """Why a client is sent away; becomes an error message."""
+
+    def __init__(self, code: wire.ErrorCode, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.error = wire.Error(code=code, message=message, remedy=remedy)
+
+    @classmethod
+    def bad_message(cls, message: str) -> Self:
+        """It does not speak the protocol."""
+        return cls("bad_message", message, "See docs/relay.md for the messages of tidemark.v1.")
+
+    @classmethod
+    def bad_token(cls) -> Self:
+        """Unknown, expired and revoked look the same from outside."""
+        return cls(
+            "bad_token",
+            "The token is unknown, has expired or was revoked.",
+            "Get a new one: tidemark token issue",
+        )
+
+    @classmethod
+    def not_allowed(cls) -> Self:
+        """An account that does not exist looks the same from outside."""
+        return cls(
+            "not_allowed",
+            "The token does not open all of the accounts asked for.",
+            "Leave account_ids out to see all that it opens, or get a token for these accounts.",
+        )
+
+    @classmethod
+    def unavailable(cls) -> Self:
+        """The database is away."""
+        return cls(
+            "unavailable",
+            "The relay has no connection to its database.",
+            "Try again soon; the relay's log names the reason.",
+        )
+
+    @classmethod
+    def set_back(cls) -> Self:
+        """Versions have gone back: what the client holds would count as newer for ever."""
+        return cls(
+            "unavailable",
+            "The database was set back to an earlier state.",
+            "Connect again and begin with the new snapshot.",
+        )
+
+    @classmethod
+    def too_many_clients(cls, whose: str, option: str) -> Self:
+        """As many are being served as may be."""
+        return cls(
+            "too_many",
+            f"{whose} has as many connections as it may have.",
+            f"Close others or try again later; the relay's {option} allows more.",
+        )
+
+    @classmethod
+    def too_many_accounts(cls, count: int) -> Self:
+        """More than a page could show."""
+        return cls(
+            "too_many",
+            f"The token opens {count} accounts; a connection can watch {wire.MAX_ACCOUNTS}.",
+            "Name those to watch in account_ids, or ask for only_totals.",
+        )
+
+    @classmethod
+    def rate_limited(cls, whose: str) -> Self:
+        """It talks more than anybody has to say."""
+        return cls(
+            "rate_limited",
+            f"{whose} has sent too many messages in a short time.",
+            "Wait some seconds and connect again; a page that is up to date need not ask.",
+        )
