@@ -21,7 +21,8 @@ import { useLive } from './paint.js';
 
 /** The live end follows the account; a human reads no faster. */
 const LIVE_MS = 1000;
-const SOONEST_RELOAD_MS = 30_000;
+/** A reload is worth it when there may be another point, but not all the time. */
+const SOONEST_RELOAD_MS = 10_000;
 
 const PROBLEMS = {
   timeout: 'The relay has not sent the curve in time.',
@@ -57,6 +58,7 @@ export default function EquityCurve({ accountId, requestCurve }) {
   useEffect(() => {
     if (!isCurrent) return undefined;
     const asking = new AbortController();
+    let reload = 0;
     const load = async () => {
       const wish = wishFor(accountId, range, plot.current?.clientWidth ?? 0);
       try {
@@ -68,16 +70,18 @@ export default function EquityCurve({ accountId, requestCurve }) {
         }
         setCurve(answer);
         setProblem(null);
+        const lengthMs = Date.parse(answer.to_at) - Date.parse(answer.from_at);
+        reload = setTimeout(load, Math.max(SOONEST_RELOAD_MS, lengthMs / MAX_POINTS));
       } catch (error) {
         if (!(error instanceof CurveError)) throw error;
-        if (error.code !== 'aborted') setProblem(error.code);
+        if (error.code === 'aborted') return;
+        setProblem(error.code);
+        reload = setTimeout(load, SOONEST_RELOAD_MS);
       }
     };
     void load();
-    const { lengthMs } = RANGES[range];
-    const reload = setInterval(load, Math.max(SOONEST_RELOAD_MS, lengthMs / MAX_POINTS));
     return () => {
-      clearInterval(reload);
+      clearTimeout(reload);
       asking.abort();
     };
   }, [accountId, range, isCurrent, requestCurve, tries]);
