@@ -14,8 +14,10 @@ from glue.wire import CurveRequest
 
 PRICE_INTERVAL = 0.05
 """Seconds from one read of all that is watched to the next at least, and a third of it free."""
-CHUNK = 200
-"""Accounts that are read together: what changed in them is sent while the next ones are read."""
+CHUNK = 100
+"""Accounts that are read together."""
+READERS = 2
+"""Reads at the same time, for prices and for accounts that were named each."""
 TOTALS_INTERVAL = 0.25
 """Seconds from one read of all totals to the next at least, and two thirds of the time free."""
 POLL_INTERVAL = 1.0
@@ -252,22 +254,31 @@ class Hub:
             await _wait(self._price_hint, POLL_INTERVAL)
 
     async def _read(self, lane: str, account_ids: Sequence[int]) -> None:
-        """Read these accounts, as far as they are held, and send out what is new."""
-        for start in range(0, max(1, len(account_ids)), CHUNK):
-            held = {
-                account_id: self._held[account_id]
-                for account_id in account_ids[start : start + CHUNK]
-                if account_id in self._held
-            }
-            try:
+        """Read these accounts, as far as they are held, and send out what is new.
+
+        Some at a time, and while the database reads those, what changed in others is sent.
+        """
+        reading = asyncio.Semaphore(READERS)
+
+        async def read_some(some: Sequence[int]) -> None:
+            async with reading:
+                held = {account: self._held[account] for account in some if account in self._held}
                 with self._metrics.read_seconds.labels(lane).time():
                     changes = await self._database.changes(held)
-            except UnavailableError as error:
-                self._report_reading(False, str(error))
-                raise
             for change in changes:
                 self._send_out(change, held[change.account_id])
-            self._report_reading(True)
+
+        starts = range(0, max(1, len(account_ids)), CHUNK)
+        results = await asyncio.gather(
+            *(read_some(account_ids[start : start + CHUNK]) for start in starts),
+            return_exceptions=True,
+        )
+        for problem in results:
+            if isinstance(problem, UnavailableError):
+                self._report_reading(False, str(problem))
+            if problem is not None:
+                raise problem
+        self._report_reading(True)
 
     def _send_out(self, change: Change, asked_from: Mark) -> None:
         """Hand a change to those who watch the account, unless another read was quicker."""

@@ -214,7 +214,8 @@ def test_behind_a_proxy_the_origin_is_what_the_browser_sees(database: Database) 
         ):
             headers = {"X-Forwarded-Proto": said}
             if is_let_in:
-                relay.open(origin=origin, additional_headers=headers).close()
+                with relay.open(origin=origin, additional_headers=headers):
+                    pass
             else:
                 with pytest.raises(InvalidStatus):
                     relay.open(origin=origin, additional_headers=headers)

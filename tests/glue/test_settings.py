@@ -38,6 +38,7 @@ def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         ("TIDEMARK_LISTEN", "localhost:99999"),
         ("TIDEMARK_METRICS_LISTEN", "x"),
         ("TIDEMARK_LOG", "xml"),
+        ("TIDEMARK_TRUSTED_PROXIES", "10.0.0.1/8"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(variable: str, value: str) -> None:
@@ -62,3 +63,30 @@ def test_a_connection_string_that_cannot_be_read_is_told() -> None:
     with pytest.raises(SettingsError, match="cannot be read") as raised:
         db.connect("trading")
     assert "TIDEMARK_DSN" in raised.value.remedy
+
+
+def test_what_the_relay_is_told() -> None:
+    found = settings.load(
+        {
+            "TIDEMARK_ALLOWED_ORIGINS": "https://a.example, https://b.example",
+            "TIDEMARK_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8",
+            "TIDEMARK_MAX_CLIENTS": "7",
+        }
+    )
+    assert found.origins == ["https://a.example", "https://b.example"]
+    assert [str(network) for network in found.proxies] == ["127.0.0.1/32", "10.0.0.0/8"]
+    assert (found.max_clients, found.scheme) == (7, "http")
+    assert settings.load({}).proxies == settings.load({}).origins == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"TIDEMARK_TLS_CERT": "a.pem"}, "TIDEMARK_TLS_CERT and TIDEMARK_TLS_KEY"),
+        ({"TIDEMARK_MAX_CLIENTS": "0"}, "TIDEMARK_MAX_CLIENTS is at least 1"),
+        ({"TIDEMARK_MAX_CLIENTS_PER_TOKEN": "many"}, "max_clients_per_token"),
+    ],
+)
+def test_what_the_relay_cannot_be_told(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        settings.load(environment)

@@ -198,6 +198,14 @@ def test_every_figure_is_that_of_the_views(conn: Connection, book: dict[str, int
     assert [p["side"] for p in by_id[book["hedging"]]["positions"]][:2] == ["long", "short"]
 
 
+def test_the_snapshot_for_psql_is_the_same(conn: Connection, book: dict[str, int]) -> None:
+    message = snapshot(conn, *book.values())
+    conn.execute("set role tidemark_readonly")
+    found = one(conn, "select api.portfolio_snapshot(%s) as found", [list(book.values())])["found"]
+    assert found["accounts"] == message["accounts"]
+    assert set(found) == {"as_of", "accounts", "totals"}
+
+
 def test_changes_are_those_accounts_that_are_not_as_held(
     conn: Connection, book: dict[str, int]
 ) -> None:
@@ -333,7 +341,6 @@ EXECUTABLE = [
     "api.curve_columns",
     "api.open_session",
     "api.portfolio_changes",
-    "api.portfolio_snapshot",
     "api.rolled_up_before",  # for everybody, since views call it
     "api.snapshot_message",
     "api.totals_message",

@@ -1,7 +1,7 @@
 -- Everything that a page needs to start, from one snapshot of the database.
 create or replace function api.portfolio_snapshot(p_account_ids bigint[]) returns jsonb
 language plpgsql stable
-security definer  -- the relay may read what it serves, but not the tables
+security definer  -- reads the private tables
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -12,6 +12,9 @@ $$;
 comment on function api.portfolio_snapshot is
     'Everything that a page needs to start, of these accounts: state, open positions, the last 50 '
     'fills and the last events; amounts are decimal strings.';
+
+grant execute on function api.portfolio_snapshot
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;
 
 -- What differs from what the relay holds of these accounts: a row for each account with another
 -- version or event number, with the events after the one held, oldest first. One snapshot of the
@@ -67,4 +70,4 @@ comment on function api.portfolio_changes is
     'State, positions and new events, as JSON texts, '
     'of those accounts whose version or last event is not the one held.';
 
-grant execute on function api.portfolio_snapshot, api.portfolio_changes to tidemark_relay;
+grant execute on function api.portfolio_changes to tidemark_relay;
