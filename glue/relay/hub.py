@@ -69,8 +69,6 @@ class Hub:
         self._is_listening = False
         self._has_answered = False
         self._answered_at = 0.0
-        self._data_at: str | None = None
-        """When the last read of all that is watched began."""
 
     @property
     def is_listening(self) -> bool:
@@ -160,12 +158,12 @@ class Hub:
 
     def data_at(self, session: Session) -> str | None:
         """Until when all that was committed and concerns a session was offered to it."""
-        totals = self._totals_of.get(session)
+        totals, data_at = self._totals_of.get(session), session.round.completed_at
         if totals is None:
-            return self._data_at
-        if self._data_at is None or totals.data_at is None:
+            return data_at
+        if data_at is None or totals.data_at is None:
             return None
-        return min(self._data_at, totals.data_at)
+        return min(data_at, totals.data_at)
 
     def event_seqs(self, account_ids: Iterable[int]) -> dict[str, int]:
         """The number of the last event sent out of each account, as far as it is known."""
@@ -237,21 +235,39 @@ class Hub:
                 self._price_hint.set()  # the other task tries until it succeeds
 
     async def _read_all(self) -> None:
-        """Read all that is watched when prices have moved, and every second in any case."""
+        """Read all that is watched when prices have moved, and every second in any case.
+
+        Of a client that watches many accounts some at a time, as it can be sent them (pace.py).
+        """
         backoff = Backoff()
         while True:
-            self._price_hint.clear()
-            began, began_at = _now(), now()
+            if not any(session.round for session in self._sessions):
+                await _wait(self._price_hint, POLL_INTERVAL)
+                self._begin_rounds()
+            elif self._price_hint.is_set():
+                self._begin_rounds()
+            began = _now()
+            turns = {
+                session: session.round.turn(session.account_ids)
+                for session in self._sessions
+                if session.round and session.takes_updates
+            }
+            account_ids = dict.fromkeys(account for turn in turns.values() for account in turn)
             try:
-                await self._read("prices", tuple(self._held))
+                await self._read("prices", tuple(account_ids))
             except UnavailableError:
                 await asyncio.sleep(backoff.delay())
                 continue
             backoff.reset()
-            self._data_at = began_at
+            for session, turn in turns.items():
+                session.round.end_turn(len(turn), len(session.account_ids), now())
             took = _now() - began
             await asyncio.sleep(max(PRICE_INTERVAL - took, took / 2))
-            await _wait(self._price_hint, POLL_INTERVAL)
+
+    def _begin_rounds(self) -> None:
+        self._price_hint.clear()
+        for session in self._sessions:
+            session.round.ask(len(session.account_ids), now())
 
     async def _read(self, lane: str, account_ids: Sequence[int]) -> None:
         """Read these accounts, as far as they are held, and send out what is new.

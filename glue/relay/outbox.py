@@ -71,14 +71,19 @@ class Outbox:
         self._singles[kind] = data
         self.wake.set()
 
-    def take(self) -> Frame | None:
+    @property
+    def has_updates(self) -> bool:
+        """Whether states wait."""
+        return bool(self._updates)
+
+    def take(self, *, with_updates: bool = True) -> Frame | None:
         """The next frame to send: events go first, and what there is only one of."""
         if self._events:
             frame = self._events.popleft()
         elif self._singles:
             kind = next(iter(self._singles))
             return Frame(kind, 0, Mark(0, 0), self._singles.pop(kind))
-        elif self._updates:
+        elif self._updates and with_updates:
             frame = self._updates.pop(next(iter(self._updates)))
         else:
             return None

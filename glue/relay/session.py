@@ -16,6 +16,7 @@ from glue.relay.frames import Frame, curve_message, now
 from glue.relay.limits import MESSAGES_A_CONNECTION, Bucket, Gate
 from glue.relay.metrics import Metrics
 from glue.relay.outbox import Outbox
+from glue.relay.pace import Pace, Round
 from glue.relay.refusal import CLOSE_CODES, Refusal
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Session:
         self.chosen: list[int] = []
         """The accounts that it watches, in order; the totals are of these."""
         self.outbox = Outbox(metrics)
+        self.round = Round()
+        self._pace = Pace()
         self._connection = connection
         self._address = address
         self._hub = hub
@@ -113,6 +116,11 @@ class Session:
             raise Refusal.too_many_accounts(len(chosen))
         return chosen
 
+    @property
+    def takes_updates(self) -> bool:
+        """Whether what is read for it now would be sent soon."""
+        return not (self.outbox.has_updates or self.outbox.wants_snapshot)
+
     def deliver(self, frame: Frame) -> None:
         """Send a frame at once if nothing waits before it, or else put it in line."""
         outbox = self.outbox
@@ -122,12 +130,18 @@ class Session:
             and not outbox.wants_snapshot
             and not self._refused.done()
             and not self._connection.transport.get_write_buffer_size()
+            and (frame.kind != "update" or self._pace.free_at <= _now())
         ):
             if not outbox.is_known(frame):
                 broadcast((self._connection,), frame.data, text=True)
+                self._count_update(frame)
                 self._metrics.count_sent(frame.kind, len(frame.data), frame.at)
         else:
             outbox.offer(frame)
+
+    def _count_update(self, frame: Frame) -> None:
+        if frame.kind == "update":
+            self._pace.count(len(frame.data), _now())
 
     # What the client says --------------------------------------------------------------------
 
@@ -220,13 +234,16 @@ class Session:
             elif outbox.wants_snapshot and _now() >= snapshot_at:
                 await self._send_snapshot()
                 snapshot_at = _now() + SNAPSHOT_INTERVAL
-            elif frame := outbox.take():
+            elif frame := outbox.take(with_updates=self._pace.free_at <= _now()):
                 await self._send_text(frame.kind, frame.data, at=frame.at)
+                self._count_update(frame)
             elif outbox.wants_heartbeat:
                 outbox.wants_heartbeat = False
                 await self._send_heartbeat()
             else:
                 until = min(beat_at, snapshot_at) if outbox.wants_snapshot else beat_at
+                if outbox.has_updates:
+                    until = min(until, self._pace.free_at)
                 self._is_idle = True
                 try:
                     async with asyncio.timeout_at(until):

@@ -97,7 +97,7 @@ def test_bench_fanout(conn: Connection, database: Database) -> None:
 
 def unlimited() -> list[str]:
     """All clients come from one address."""
-    return []
+    return ["--max-clients", "2000", "--max-clients-per-address", "2000"]
 
 
 def run(

@@ -447,13 +447,19 @@ def stuck_client(relay: Relay, book: SimpleNamespace) -> Iterator[Client]:
     small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
     pips = iter(range(10_000))
 
-    def is_merging() -> bool:
-        tick(book.conn, "EUR/USD", f"1.1{next(pips):04}", "1.30000")
-        return relay.metric("tidemark_relay_merged_updates_total") > 100
+    def is_stuck() -> bool:
+        before = relay.metric('tidemark_relay_messages_total{type="update"}')
+        for _ in range(10):
+            tick(book.conn, "EUR/USD", f"1.1{next(pips):04}", "1.30000")
+            time.sleep(0.02)
+        return (
+            relay.metric("tidemark_relay_outbox_bytes") > 0
+            and relay.metric('tidemark_relay_messages_total{type="update"}') == before
+        )
 
     with relay.client(book.token, sock=small, max_queue=1) as client:
         client.snapshot()
-        until(is_merging, 60)
+        until(is_stuck, 60)
         yield client
         small.shutdown(socket.SHUT_RDWR)
 
