@@ -155,6 +155,8 @@ begin
             order by account_id
             offset 0  -- each value once
         ) valued
+        order by account_id
+        offset 0
     ),
     instants as (
         select account_id, instant, sum(change) as change
