@@ -19,9 +19,9 @@ begin
             while api.roll_up_next_bars() loop
                 commit;
             end loop;
-            -- who is behind with bars leaves some of the machine to ticks and bookings
+            -- who is behind with bars leaves a third of the time to ticks and bookings
             if v_width is not null then
-                perform pg_sleep_for((clock_timestamp() - v_began_at) / 4);
+                perform pg_sleep_for((clock_timestamp() - v_began_at) / 2);
             end if;
         end loop;
     end if;
