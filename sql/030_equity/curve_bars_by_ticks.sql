@@ -7,6 +7,46 @@ from equity.curves c join equity.account_states s using (account_id);
 comment on view equity.curve_floats is
     'Equity where the curve of each account stands, in minor units of its currency.';
 
+-- What changes of equity, one after another, come to: {high, low, deepest fall, the same as a
+-- fraction of the equity fallen from}. Each top is settled when the next one comes, and the last by
+-- a change to infinity.
+create or replace function equity.shape_of_changes(p_equity float8, p_changes float8[])
+returns float8[]
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_equity float8 := p_equity;
+    v_change float8;
+    v_top float8 := p_equity;
+    v_bottom float8 := p_equity;  -- since the top
+    v_high float8;
+    v_low float8 := p_equity;
+    v_fall float8 := 0;
+    v_fall_pct float8 := 0;
+begin
+    foreach v_change in array p_changes || 'infinity'::float8 loop
+        v_equity := v_equity + v_change;
+        if v_equity < v_bottom then
+            v_bottom := v_equity;
+        elsif v_equity > v_top then
+            v_high := v_top;
+            if v_bottom < v_top then
+                v_low := least(v_low, v_bottom);
+                v_fall := greatest(v_fall, v_top - v_bottom);
+                v_fall_pct := greatest(v_fall_pct, (v_top - v_bottom) / nullif(v_top, 0));
+            end if;
+            v_top := v_equity;
+            v_bottom := v_equity;
+        end if;
+    end loop;
+    return array[v_high, v_low, v_fall, v_fall_pct];
+end
+$$;
+
+comment on function equity.shape_of_changes is
+    'High, low, deepest fall and deepest fall as a fraction of equity that changes step by step.';
+
 -- The bars of accounts to which nothing but ticks has happened: of most, most of the time. What a
 -- position is worth is computed in floats, as equity.value_all_accounts does, where they are
 -- certain to round as the exact value does; so are fractions. Prices come from arrays, in which a
@@ -24,6 +64,7 @@ set plan_cache_mode = force_custom_plan
 set jit = off
 set enable_hashagg = off
 set enable_hashjoin = off
+set enable_nestloop = off
 set enable_sort = off  -- as far as accounts already come in their order
 set max_parallel_workers_per_gather = 0
 set work_mem = '64MB'
@@ -92,7 +133,7 @@ begin
     end if;
 
     with moves as (
-        select account_id, equity, v_instants[place] as instant,
+        select account_id, v_instants[place] as instant,
                case when abs(value - round(value)) < v_certain then round(value)
                     else round((units * v_prices[place] - cost) * v_factors[place])::float8 end
                - case when abs(before - round(before)) < v_certain then round(before) else round(
@@ -105,12 +146,11 @@ begin
                    (units_float * v_float_prices[place - 1] - cost_float)
                        * v_float_factors[place - 1] as before
             from (
-                select l.account_id, l.units, l.cost, l.units_float, l.cost_float,
-                       c.equity, generate_series(v_first[l.class_id], v_last[l.class_id]) as place
-                from equity.legs l
-                join equity.curve_floats c using (account_id)
-                where l.account_id <> all (p_except)
-                order by l.account_id
+                select account_id, units, cost, units_float, cost_float,
+                       generate_series(v_first[class_id], v_last[class_id]) as place
+                from equity.legs
+                where account_id <> all (p_except)
+                order by account_id
             ) steps
             order by account_id
             offset 0  -- each value once
@@ -118,42 +158,41 @@ begin
         order by account_id
         offset 0
     ),
-    states as (
-        select *, sum(change) over (partition by account_id order by instant) as gain from moves
+    instants as (
+        select account_id, instant, sum(change) as change
+        from moves
+        group by account_id, instant
     ),
-    tops as (
-        select *, max(gain) over (
-            partition by account_id, case when not v_is_one_second then instant >> 24 end
-            order by instant
-        ) as top
-        from states
-    ),
-    shapes as (
-        select account_id, any_value(equity) as equity,
-               case when v_is_one_second then 0 else min(instant) >> 24 end as second,
-               min(gain) as low, max(gain) as high, sum(change) as change,
-               max(top - gain) as fall, max((top - gain) / nullif(equity + top, 0)) as fall_pct
-        from tops
+    seconds as (
+        select account_id, case when v_is_one_second then 0 else min(instant) >> 24 end as second,
+               array_agg(change order by instant) as changes, sum(change) as change
+        from instants
         group by account_id, case when not v_is_one_second then instant >> 24 end
     ),
     placed as (
-        select *, sum(change) over (partition by account_id order by second) as close,
-               sum(change) over (partition by account_id order by second) - change as open
-        from shapes
+        select s.account_id, s.second, s.change, s.changes, c.equity as base,
+               c.equity + sum(s.change) over (partition by s.account_id order by s.second)
+                   as equity
+        from seconds s join equity.curve_floats c using (account_id)
+    ),
+    shapes as (
+        select account_id, second, base, equity - change as open, equity as close,
+               equity.shape_of_changes(equity - change, changes) as shape
+        from placed
+        offset 0
     ),
     bounded as (
-        select account_id, second, close, open, equity,
-               least(low, open) as low, greatest(high, open) as high,
-               greatest(fall, open - low) as fall,
-               greatest(fall_pct, (open - low) / nullif(equity + open, 0)) * 1e12 as fall_pct,
-               min(least(low, open)) over (partition by account_id order by second) + equity
-                   as low_equity
-        from placed
+        select account_id, second, open - base as open, close - base as close,
+               shape[1] - base as high, shape[2] - base as low, shape[3] as fall,
+               shape[4] * 1e12 as fall_pct,
+               min(shape[2]) over (partition by account_id order by second) > 0 as is_indexed
+        from shapes
     ),
-    unclear as (
-        select distinct account_id
+    judged as (
+        select *, bool_or(
+            is_indexed and abs(fall_pct - floor(fall_pct) - 0.5) <= 1e-15 * fall_pct
+        ) over (partition by account_id) as is_unclear
         from bounded
-        where abs(fall_pct - floor(fall_pct) - 0.5) <= 1e-15 * fall_pct and low_equity > 0
     )
     select array_agg(
                row(
@@ -163,21 +202,20 @@ begin
                    c.performance + b.low::bigint * v_minor_units[s.money_scale + 1],
                    c.performance + b.close::bigint * v_minor_units[s.money_scale + 1],
                    c.balance, c.net_flow,
-                   case when b.low_equity > 0 then c.base_index end,
-                   case when b.low_equity > 0 then c.base_equity end,
+                   case when b.is_indexed then c.base_index end,
+                   case when b.is_indexed then c.base_equity end,
                    b.fall::bigint * v_minor_units[s.money_scale + 1],
-                   case when b.low_equity > 0 and c.base_index is not null
+                   case when b.is_indexed and c.base_index is not null
                        then round(b.fall_pct)::bigint * 0.000000000001 end,
                    true,
                    v_all_are_thinned or (b.account_id << 32) + b.second = any (v_thinned)
                )::equity.curve_bars
-           ) filter (where u.account_id is null and b.high <> b.low),
-           array_agg(distinct u.account_id) filter (where u.account_id is not null)
+           ) filter (where not b.is_unclear and b.high <> b.low),
+           array_agg(distinct b.account_id) filter (where b.is_unclear)
     into bars, left_out
-    from bounded b
+    from judged b
     join equity.curves c using (account_id)
-    join equity.account_states s using (account_id)
-    left join unclear u using (account_id);
+    join equity.account_states s using (account_id);
 end
 $$;
 

@@ -146,12 +146,12 @@ comment on function equity.show_rollups is
     'Makes the view of a grain of its table and a query for what the table has not.';
 
 comment on table equity.rollups_1m is
-    'Bars of a minute as triggers keep them on the Apache edition; on the community edition those '
+    'Bars of a minute that are kept on the Apache edition; on the community edition those '
     'that were kept so before, whose seconds are gone. Read equity.curve_1m.';
 comment on table equity.rollups_1h is 'As equity.rollups_1m, bars of an hour.';
 comment on table equity.rollups_1d is 'As equity.rollups_1m, bars of a day.';
 comment on table equity.rollup_clock is
-    'How far triggers have rolled bars up, on the Apache edition, and what retention has left: '
+    'How far bars are rolled up, on the Apache edition, and what retention has left: '
     'one row.';
 comment on column equity.rollup_clock.to_1m is
     'Minutes before this are in equity.rollups_1m; later ones are made when they are read.';

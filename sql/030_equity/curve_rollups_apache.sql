@@ -1,4 +1,35 @@
--- Roll-ups on the Apache edition: tables that triggers keep, and a live tail.
+-- Roll-ups on the Apache edition: tables that closing goes on with and triggers keep true, and a
+-- live tail.
+
+-- The query for a table of roll-ups, where no aggregate has to serve other queries too.
+create or replace function equity.table_query(
+    p_grain text, p_source text, p_where text
+) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if p_grain <> '1m' then
+        return equity.rollup_query(p_grain, p_source, p_where);
+    end if;
+    return format(
+        $query$
+        select (m.minute).*
+        from (
+            select equity.roll_up_minute(array_agg(b order by b.bucket_at, b.part)) as minute
+            from %s b
+            where %s
+            group by account_id, date_trunc('minute', bucket_at, 'UTC')
+            offset 0  -- each minute once
+        ) m
+        $query$,
+        p_source, p_where
+    );
+end
+$$;
+
+comment on function equity.table_query is
+    'The query that makes roll-ups of a grain of finer ones, as equity.rollup_query, for a table.';
 
 -- Locks: the rows of equity.rollups_<grain>; the caller holds equity.rollup_clock.
 create or replace function equity.redo_rollups(
@@ -28,7 +59,7 @@ begin
     using v_account_ids, v_from, v_to, p_account_ids, p_buckets;
     execute format(
         'insert into equity.%I %s',
-        'rollups_' || p_grain, equity.rollup_query(p_grain, p_source, v_where)
+        'rollups_' || p_grain, equity.table_query(p_grain, p_source, v_where)
     )
     using v_account_ids, v_from, v_to, p_account_ids, p_buckets;
 end
@@ -37,19 +68,29 @@ $$;
 comment on function equity.redo_rollups is
     'Makes these buckets of these accounts anew from the finer bars.';
 
+-- Account by account, since indexes begin with it: a day of bars is not read for each minute.
 -- Locks: equity.rollup_clock, in the caller.
 create or replace function equity.roll_up(
     p_grain text, p_source text, p_from timestamptz, p_to timestamptz
 ) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+set jit = off
+set max_parallel_workers_per_gather = 0
 as $$
 -- @plpgsql_check_options: security_warnings = off
 begin
     execute format(
         'insert into equity.%I %s',
         'rollups_' || p_grain,
-        equity.rollup_query(p_grain, p_source, 'bucket_at >= $1 and bucket_at < $2')
+        equity.table_query(
+            p_grain, p_source,
+            'account_id in (select c.account_id from equity.curves c)'
+            ' and bucket_at >= $1 and bucket_at < $2'
+        )
     )
     using p_from, p_to;
 end
@@ -57,10 +98,53 @@ $$;
 
 comment on function equity.roll_up is 'Makes the buckets of a stretch that has none yet.';
 
+-- Rolls up the full buckets of the finest grain that has any, in a transaction of its own: no
+-- closing waits for it, and until then such buckets are made when they are read. False when there
+-- is none, or while someone writes bars.
+-- Locks: equity.rollup_clock.
+create or replace function equity.roll_up_next() returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_clock equity.rollup_clock;
+    v_closed_to constant timestamptz := (select closed_to from equity.curve_clock);
+    v_to timestamptz;
+begin
+    select * into v_clock from equity.rollup_clock for no key update skip locked;
+    if not found or v_closed_to = '-infinity' then
+        return false;
+    end if;
+
+    v_to := date_trunc('minute', v_closed_to, 'UTC');
+    if v_to > v_clock.to_1m then
+        perform equity.roll_up('1m', 'equity.curve_bars', v_clock.to_1m, v_to);
+        update equity.rollup_clock set to_1m = v_to;
+        return true;
+    end if;
+    v_to := date_trunc('hour', v_clock.to_1m, 'UTC');
+    if v_to > v_clock.to_1h then
+        perform equity.roll_up('1h', 'equity.rollups_1m', v_clock.to_1h, v_to);
+        update equity.rollup_clock set to_1h = v_to;
+        return true;
+    end if;
+    v_to := date_trunc('day', v_clock.to_1h, 'UTC');
+    if v_to > v_clock.to_1d then
+        perform equity.roll_up('1d', 'equity.rollups_1h', v_clock.to_1d, v_to);
+        update equity.rollup_clock set to_1d = v_to;
+        return true;
+    end if;
+    return false;
+end
+$$;
+
+comment on function equity.roll_up_next is
+    'Rolls up the full buckets of one grain, as far as bars are closed, on the Apache edition; '
+    'false when there are none.';
+
 -- What a statement adds, changes or takes away behind the clock changes the buckets that it
--- touches; what it adds ahead moves the clock when a minute is full. Whoever writes bars keeps the
--- clock until commit, so that no bucket is made without bars that another session is about to
--- commit.
+-- touches. Whoever writes bars keeps the clock until commit, so that no bucket is made without bars
+-- that another session is about to commit.
 create or replace function equity.tg_roll_up_bars() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -68,73 +152,57 @@ set work_mem = '64MB'
 as $$
 declare
     v_first timestamptz;
-    v_last timestamptz;
     v_clock equity.rollup_clock;
-    v_new equity.rollup_clock;
     v_account_ids bigint[];
     v_buckets timestamptz[];
 begin
-    select min(b.bucket_at), max(b.bucket_at) into v_first, v_last from changed_bars b;
+    select min(b.bucket_at) into v_first from changed_bars b;
     if v_first is null then
         return null;
     end if;
     select * into v_clock from equity.rollup_clock for no key update;
-
-    if v_first < v_clock.to_1m then
-        select array_agg(t.account_id), array_agg(t.bucket_at)
-        into v_account_ids, v_buckets
-        from (
-            select distinct b.account_id, date_trunc('minute', b.bucket_at, 'UTC') as bucket_at
-            from changed_bars b
-            where b.bucket_at >= v_clock.kept_from and b.bucket_at < v_clock.to_1m
-        ) t;
-        if v_buckets is not null then
-            perform equity.redo_rollups('1m', 'equity.curve_bars', v_account_ids, v_buckets);
-        end if;
-
-        select array_agg(t.account_id), array_agg(t.bucket_at)
-        into v_account_ids, v_buckets
-        from (
-            select distinct m.account_id, date_trunc('hour', m.bucket_at, 'UTC') as bucket_at
-            from unnest(v_account_ids, v_buckets) m (account_id, bucket_at)
-            where m.bucket_at < v_clock.to_1h
-        ) t;
-        if v_buckets is not null then
-            perform equity.redo_rollups('1h', 'equity.rollups_1m', v_account_ids, v_buckets);
-        end if;
-
-        select array_agg(t.account_id), array_agg(t.bucket_at)
-        into v_account_ids, v_buckets
-        from (
-            select distinct h.account_id, date_trunc('day', h.bucket_at, 'UTC') as bucket_at
-            from unnest(v_account_ids, v_buckets) h (account_id, bucket_at)
-            where h.bucket_at < v_clock.to_1d
-        ) t;
-        if v_buckets is not null then
-            perform equity.redo_rollups('1d', 'equity.rollups_1h', v_account_ids, v_buckets);
-        end if;
+    if v_first >= v_clock.to_1m then
+        return null;
     end if;
 
-    if tg_op = 'INSERT' and v_last >= v_clock.to_1m + interval '1 minute' then
-        v_new.to_1m := date_trunc('minute', v_last, 'UTC');
-        v_new.to_1h := date_trunc('hour', v_last, 'UTC');
-        v_new.to_1d := date_trunc('day', v_last, 'UTC');
-        perform equity.roll_up('1m', 'equity.curve_bars', v_clock.to_1m, v_new.to_1m);
-        if v_new.to_1h > v_clock.to_1h then
-            perform equity.roll_up('1h', 'equity.rollups_1m', v_clock.to_1h, v_new.to_1h);
-        end if;
-        if v_new.to_1d > v_clock.to_1d then
-            perform equity.roll_up('1d', 'equity.rollups_1h', v_clock.to_1d, v_new.to_1d);
-        end if;
-        update equity.rollup_clock
-        set to_1m = v_new.to_1m, to_1h = v_new.to_1h, to_1d = v_new.to_1d;
+    select array_agg(t.account_id), array_agg(t.bucket_at)
+    into v_account_ids, v_buckets
+    from (
+        select distinct b.account_id, date_trunc('minute', b.bucket_at, 'UTC') as bucket_at
+        from changed_bars b
+        where b.bucket_at >= v_clock.kept_from and b.bucket_at < v_clock.to_1m
+    ) t;
+    if v_buckets is not null then
+        perform equity.redo_rollups('1m', 'equity.curve_bars', v_account_ids, v_buckets);
+    end if;
+
+    select array_agg(t.account_id), array_agg(t.bucket_at)
+    into v_account_ids, v_buckets
+    from (
+        select distinct m.account_id, date_trunc('hour', m.bucket_at, 'UTC') as bucket_at
+        from unnest(v_account_ids, v_buckets) m (account_id, bucket_at)
+        where m.bucket_at < v_clock.to_1h
+    ) t;
+    if v_buckets is not null then
+        perform equity.redo_rollups('1h', 'equity.rollups_1m', v_account_ids, v_buckets);
+    end if;
+
+    select array_agg(t.account_id), array_agg(t.bucket_at)
+    into v_account_ids, v_buckets
+    from (
+        select distinct h.account_id, date_trunc('day', h.bucket_at, 'UTC') as bucket_at
+        from unnest(v_account_ids, v_buckets) h (account_id, bucket_at)
+        where h.bucket_at < v_clock.to_1d
+    ) t;
+    if v_buckets is not null then
+        perform equity.redo_rollups('1d', 'equity.rollups_1h', v_account_ids, v_buckets);
     end if;
     return null;
 end
 $$;
 
 comment on function equity.tg_roll_up_bars is
-    'Keeps the roll-ups of the Apache edition true to the bars, set-based for a whole statement.';
+    'Keeps the roll-ups of the Apache edition true to bars that change behind the clock.';
 
 -- Immutable is what the planner must believe, to leave out the chunks before it, for a live tail
 -- would else be planned with every chunk there is. A plan that is kept with an older value stays
@@ -149,7 +217,7 @@ begin atomic
 end;
 
 comment on function api.rolled_up_before is
-    'Where triggers have rolled bars up to, for a grain (1m, 1h or 1d), on the Apache edition.';
+    'Up to where bars are rolled up for a grain (1m, 1h or 1d), on the Apache edition.';
 
 grant execute on function api.rolled_up_before to public;
 
@@ -199,4 +267,4 @@ end
 $$;
 
 comment on function equity.set_up_apache is
-    'Lets triggers keep the roll-ups, each with a live tail from where they end.';
+    'Lets triggers keep the roll-ups true, each with a live tail from where they end.';

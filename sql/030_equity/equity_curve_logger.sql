@@ -20,35 +20,42 @@ begin
     order by bucket_at, account_id, part;
 
     with bars as (
-        select *,
+        select account_id, bucket_at, part, high, low, close, fall, fall_pct,
+               base_index, base_equity,
                market.round_div(base_index * (high + net_flow), base_equity, 12) as index_high,
                market.round_div(base_index * (low + net_flow), base_equity, 12) as index_low
         from unnest(p_bars)
     ),
     followed as (
-        select b.*,
-               greatest(c.high_water_mark, max(b.high) over before) as top,
-               greatest(c.index_high, max(b.index_high) over before) as index_top,
-               max(b.high) over (partition by b.account_id) as highest,
-               lead(b.bucket_at) over curve is null as is_last
-        from bars b join equity.curves c using (account_id)
-        window curve as (partition by b.account_id order by b.bucket_at, b.part),
-            before as (curve rows between unbounded preceding and 1 preceding)
+        select *,
+               max(high) over before as high_before,
+               max(index_high) over before as index_high_before,
+               lead(bucket_at) over before is null as is_last
+        from bars
+        window before as (
+            partition by account_id order by bucket_at, part
+            rows between unbounded preceding and 1 preceding
+        )
     ),
     reached as (
         select account_id,
-               max(high) as high,
-               min(bucket_at) filter (where high = highest) as high_at,
-               max(greatest(fall, top - low)) as max_drawdown,
-               bool_and(base_index is not null) as is_indexed,
-               max(index_high) as index_high,
+               max(f.high) as high,
+               max(f.bucket_at) filter (
+                   where f.high > f.high_before or f.high_before is null and f.high is not null
+               ) as high_at,
                max(greatest(
-                   fall_pct, market.round_div(index_top - index_low, index_top, 12)
-               )) as max_drawdown_pct,
-               max(close) filter (where is_last) as close,
-               max(base_index) filter (where is_last) as base_index,
-               max(base_equity) filter (where is_last) as base_equity
-        from followed
+                   f.fall, greatest(c.high_water_mark, f.high_before) - f.low
+               )) as max_drawdown,
+               bool_and(f.base_index is not null) as is_indexed,
+               max(f.index_high) as index_high,
+               max(greatest(f.fall_pct, market.round_div(
+                   greatest(c.index_high, f.index_high_before) - f.index_low,
+                   greatest(c.index_high, f.index_high_before), 12
+               ))) as max_drawdown_pct,
+               max(f.close) filter (where f.is_last) as close,
+               max(f.base_index) filter (where f.is_last) as base_index,
+               max(f.base_equity) filter (where f.is_last) as base_equity
+        from followed f join equity.curves c using (account_id)
         group by account_id
     )
     update equity.curves c

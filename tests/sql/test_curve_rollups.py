@@ -13,12 +13,19 @@ import pytest
 
 from glue import migrate
 from tests.conftest import Connection, Database
-from tests.factories import D, Row, every, one
+from tests.factories import D, Row, account, every, one
 
 NIGHT = datetime(2026, 1, 5, 23, 58, 50, tzinfo=UTC)
 """Ten seconds before a minute ends, seventy before a day does."""
 WIDTHS = {"1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 TENTHS = [Fraction(n, 10) for n in range(-30, 31)]
+
+
+@pytest.fixture(autouse=True)
+def accounts(conn: Connection) -> None:
+    """All whose bars the tests make."""
+    for number in range(1, 41):
+        assert account(conn, deposit=None) == number
 
 
 @pytest.fixture(autouse=True)
@@ -367,6 +374,36 @@ def test_a_bar_committed_while_its_minute_is_rolled_up_is_not_lost(database: Dat
         closing.join()
         settle(other)
         assert_true(other)
+
+
+def test_a_bar_that_comes_while_its_minute_is_rolled_up_is_not_lost(database: Database) -> None:
+    with database.connect() as one_session, database.connect() as other:
+        insert(other, [bar(1, NIGHT)])
+        insert(other, [bar(1, NIGHT + timedelta(days=2))])
+        close_all(other)
+        with one_session.transaction():
+            insert(one_session, [bar(3, NIGHT, "4")])
+            assert not one(other, "select api.roll_up_next_bars() as rolled")["rolled"]
+        with one_session.transaction():
+            rolled = one(one_session, "select api.roll_up_next_bars() as rolled")["rolled"]
+            assert rolled is (edition(other) == "apache")
+            late = threading.Thread(target=insert, args=(other, [bar(2, NIGHT, "3")]))
+            late.start()
+            late.join(0.3)  # waits, where triggers roll up
+        late.join()
+        settle(other)
+        assert_true(other)
+
+
+def test_closing_rolls_up_what_is_full(conn: Connection) -> None:
+    insert(conn, [bar(1, at, "1") for at in seconds(NIGHT, 0, 20, 200_000)])
+    close_all(conn)
+    before = rollups(conn)
+    conn.execute("call api.close_bars(%s)", [NIGHT])
+    for grain in WIDTHS:
+        kept = every(conn, f"select * from equity.rollups_{grain} order by bucket_at")
+        assert kept == ([] if edition(conn) == "community" else before[grain][:-1])
+    assert rollups(conn) == before
 
 
 def days(conn: Connection, count: int, accounts: int = 3) -> None:

@@ -1,7 +1,8 @@
 -- Closes all bars up to p_to, or as far as event time has passed, each stretch in a transaction of
--- its own: so it is called outside of one. Whoever comes while another closes has nothing to do.
--- Since it commits, it can neither run as its owner nor pin its search_path: what it calls does.
--- Locks: the curve; tick statements and prices for a moment. Raises: TM171 p_to not usable.
+-- its own, and rolls them up: so it is called outside of one, and can neither run as its owner nor
+-- pin its search_path: what it calls does. Whoever comes while another closes has nothing to do.
+-- Locks: the curve, then equity.rollup_clock; tick statements and prices for a moment.
+-- Raises: TM171 p_to not usable.
 create or replace procedure api.close_bars(p_to timestamptz default null)
 language plpgsql
 as $$
@@ -15,9 +16,12 @@ begin
             v_began_at := clock_timestamp();
             v_width := api.close_next_bars(v_width);
             commit;
-            -- who is behind with bars leaves some of the machine to ticks and bookings
+            while api.roll_up_next_bars() loop
+                commit;
+            end loop;
+            -- who is behind with bars leaves a third of the time to ticks and bookings
             if v_width is not null then
-                perform pg_sleep_for((clock_timestamp() - v_began_at) / 4);
+                perform pg_sleep_for((clock_timestamp() - v_began_at) / 2);
             end if;
         end loop;
     end if;
@@ -66,6 +70,21 @@ comment on function api.close_next_bars is
     'Closes the next bars that were announced, of p_width at the most, and returns the width for '
     'the ones after them; null when all are closed. api.close_bars calls it.';
 
+-- Locks, to commit: equity.rollup_clock, which keeps writers of bars out; waits for none of them.
+create or replace function api.roll_up_next_bars() returns boolean
+language plpgsql
+security definer  -- callers may have bars rolled up, but not write the tables
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return equity.edition() = 'apache' and equity.roll_up_next();
+end
+$$;
+
+comment on function api.roll_up_next_bars is
+    'Rolls up the buckets of one grain that are full, on the Apache edition; false when none is. '
+    'api.close_bars calls it.';
+
 grant execute on procedure api.close_bars to tidemark_ingest, tidemark_watch, tidemark_trading;
-grant execute on function api.announce_closing, api.close_next_bars
+grant execute on function api.announce_closing, api.close_next_bars, api.roll_up_next_bars
     to tidemark_ingest, tidemark_watch, tidemark_trading;

@@ -21,7 +21,8 @@ comment on function api.drop_old_bars is
 grant execute on function api.drop_old_bars to tidemark_watch;
 
 -- Makes the roll-ups of a stretch true at once after bars in it were changed. On the community
--- edition a job does so within a minute; on the Apache edition they are true at every moment.
+-- edition a job does so within a minute; on the Apache edition they are true at every moment, and
+-- what closing would roll up next is rolled up at once.
 -- For the owner; it commits, so it is called outside of a transaction.
 create or replace procedure api.refresh_rollups(
     p_from timestamptz default '-infinity', p_to timestamptz default 'infinity'
@@ -30,6 +31,9 @@ language plpgsql
 as $$
 begin
     call equity.refresh_rollups(p_from, p_to);
+    while api.roll_up_next_bars() loop
+        commit;
+    end loop;
 end
 $$;
 
