@@ -177,7 +177,7 @@ def test_bench_hydration(
         page = browser.new_page()
         page.add_init_script(WATCH_HYDRATION)
         page.goto(target)
-        page.wait_for_function("window.seenHydration.painted !== null")
+        page.wait_for_function("() => window.seenHydration.painted !== null")
         seen = page.evaluate("window.seenHydration")
         for name, values in loads.items():
             values.append((seen[name] - seen["opened"]) / 1000)

@@ -1,14 +1,17 @@
 """The built page in a real browser, from a real relay, beside what the database says."""
 
+import contextlib
+import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from glue import paths, settings
 from glue.local.server import EmbeddedServer
@@ -16,17 +19,12 @@ from tests import browser as chromium
 from tests import factories
 from tests.conftest import Connection, Database
 from tests.glue.relays import Relay, running_relay, until
+from tests.line import Line
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-FIGURES = ("balance", "unrealized_pnl", "equity", "margin_used", "margin_available", "margin_level")
+FIGURES = (
+    *("balance", "unrealized_pnl", "equity", "drawdown", "drawdown_pct"),
+    *("margin_used", "margin_available", "margin_level"),
+)
 IN_CI = bool(os.environ.get("CI"))
 
 
@@ -35,13 +33,10 @@ def browser() -> Iterator[Browser]:
     """A browser; without one the tests are skipped, but not in CI."""
     if not (paths.PAGE / "index.html").is_file():
         give_up("the page is not built: make page")
-    program = chromium.find()
-    if program is None:
+    if chromium.find() is None:
         give_up("there is no Chromium: python -m tests.browser says how to get one")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+    with chromium.running() as running:
         yield running
-        running.close()
 
 
 def give_up(reason: str) -> None:
@@ -273,3 +268,134 @@ def test_the_token_is_in_no_request(browser: Browser, relay: Relay, book: Simple
     assert len(asked) >= 4
     assert not any(book.token in line for line in asked)
     context.close()
+
+
+def test_totals_are_those_of_the_database(page: Page, book: SimpleNamespace) -> None:
+    page.select_option("[data-totals] select", "JPY")
+    page.wait_for_selector("[data-totals][data-currency=JPY]")
+    tick(book.conn, "USD/JPY", "151.000", "151.020")
+    names = ("balance", "unrealized_pnl", "equity", "margin_used", "margin_available")
+
+    def is_equal() -> bool:
+        row = factories.one(
+            book.conn,
+            "select * from api.portfolio_totals(%s, 'JPY')",
+            [[book.alpha, book.beta]],
+        )
+        cells = page.evaluate(
+            "names => names.map(name =>"
+            " document.querySelector(`[data-totals] [data-field=${name}]`).dataset.value)",
+            names,
+        )
+        return bool(cells == [text(row[name]) for name in names])
+
+    until(is_equal)
+
+
+def test_what_happened_while_the_line_was_down_appears_once(
+    browser: Browser, relay: Relay, book: SimpleNamespace
+) -> None:
+    with Line(relay.port) as line, shown(browser, line, book.token) as page:
+        line.close()
+        page.wait_for_selector("[data-connection=disconnected][data-stale-since]")
+        assert "Stale since" in page.inner_text("[data-connection]")
+        for _ in range(3):
+            factories.fill(book.conn, book.alpha, "EUR/USD", "buy", "1000", "1.1")
+        post_discrepancy(book.conn, book.alpha)
+        line.mend()
+        page.wait_for_selector("[data-connection=live]")
+        until(equals_database(page, book.conn, book.alpha))
+        page.wait_for_selector("[data-discrepancy-id='7']")
+        assert page.locator("[data-discrepancy-id='7']").count() == 1
+        assert page.locator("[data-missed]").count() == 0
+        # and what happens from now on is neither lost nor doubled
+        factories.fill(book.conn, book.alpha, "EUR/USD", "sell", "1000", "1.1")
+        until(equals_database(page, book.conn, book.alpha))
+
+
+def test_more_than_a_history_holds_is_said_to_be_missing(
+    browser: Browser, relay: Relay, book: SimpleNamespace
+) -> None:
+    with Line(relay.port) as line, shown(browser, line, book.token) as page:
+        line.close()
+        page.wait_for_selector("[data-connection=disconnected]")
+        book.conn.execute(
+            "select api.record_fill(%s, 'EUR/USD', 'buy', 100, 1.1) from generate_series(1, 520)",
+            [book.alpha],
+        )
+        line.mend()
+        page.wait_for_selector(f"[data-missed-of='{book.alpha}'][data-count='20']")
+        assert "20 events" in page.inner_text("[data-missed]")
+        until(lambda: accounts_on(page) == accounts_in(book.conn))
+
+
+def test_an_alert_and_a_discrepancy_are_shown_as_they_change(
+    page: Page, book: SimpleNamespace
+) -> None:
+    post_discrepancy(book.conn, book.alpha)
+    page.wait_for_selector("[data-discrepancy-id='7'][data-status=open]", state="attached")
+    post_discrepancy(book.conn, book.alpha, status="resolved")
+    page.wait_for_selector("[data-discrepancy-id='7'][data-status=resolved]", state="attached")
+    assert page.locator("[data-discrepancy-id='7']").count() == 1
+
+
+def test_the_curve_is_painted(page: Page, book: SimpleNamespace) -> None:
+    for pip in range(5):
+        tick(book.conn, "EUR/USD", f"1.1{pip:02}00", f"1.1{pip:02}10")
+        time.sleep(1.01)
+    book.conn.execute("call api.close_bars()")
+    page.click("[data-range='1D']")
+    page.wait_for_function(
+        "() => document.querySelector('[data-curve-points]')?.dataset.curvePoints >= 3",
+        timeout=20_000,
+    )
+
+
+def test_the_way_of_a_trade_is_measured(page: Page, book: SimpleNamespace) -> None:
+    factories.fill(book.conn, book.alpha, "EUR/USD", "buy", "1000", "1.1")
+    page.wait_for_selector("tr[data-fill-id='2']")
+    page.wait_for_function("() => window.tidemark.latency.at(-1)?.painted_at")
+    times = page.evaluate("window.tidemark.latency.at(-1)")
+    way = [times[name] for name in ("read_at", "received_at", "dom_at", "painted_at")]
+    assert times["fill_id"] == 2
+    assert way == sorted(way)
+    if times["committed_at"] is not None:
+        assert times["committed_at"] < times["painted_at"] < times["committed_at"] + 15_000
+
+
+def test_only_what_is_in_sight_is_in_the_page(
+    browser: Browser, relay: Relay, book: SimpleNamespace
+) -> None:
+    book.conn.execute("select api.open_account('More ' || n, 'USD') from generate_series(1, 300) n")
+    with shown(browser, relay, book.token) as page:
+        page.wait_for_selector(f"tr[data-account-id='{book.alpha}']")
+        until(lambda: 10 < page.locator("tr[data-account-id]").count() < 200)
+        page.fill("input[type=search]", "beta jpy")
+        until(lambda: page.locator("tr[data-account-id]").count() == 1)
+
+
+@contextlib.contextmanager
+def shown(browser: Browser, at: Relay | Line, token: str) -> Iterator[Page]:
+    """The page from this address, live."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"http://{at.host}:{at.port}/#token={token}")
+    page.wait_for_selector("[data-connection=live]")
+    yield page
+    context.close()
+
+
+def post_discrepancy(conn: Connection, account_id: int, status: str = "open") -> None:
+    """As reconciliation does."""
+    at = "2026-01-05T09:00:00.000000Z"
+    body = {
+        "discrepancy_id": 7, "cause": "quantity", "severity": "warning", "symbol": "EUR/USD",
+        "field": "quantity", "ours": "10000", "theirs": "9000", "difference": "1000", "unit": "EUR",
+        "status": status, "opened_at": at, "last_seen_at": at, "acknowledged_at": None,
+        "acknowledged_by": None, "note": None, "resolved_at": at if status == "resolved" else None,
+        "message": "The broker holds 1000 EUR less.",
+    }  # fmt: skip
+    conn.execute(
+        "select ledger.post_event(%s, 'discrepancy', 7, %s, %s::jsonb)",
+        [account_id, status != "resolved", json.dumps(body)],
+    )
