@@ -23,6 +23,10 @@ create or replace trigger entries_before_refuse_change
     before update or delete or truncate on ledger.entries
     for each statement execute function ledger.tg_refuse_change();
 
+create or replace trigger events_before_refuse_change
+    before update or delete or truncate on ledger.events
+    for each statement execute function ledger.tg_refuse_change();
+
 comment on table ledger.entries is
     'Cash movements in account currency, append-only; balance_after chains each to the one before. '
     'Credit moves credit, not balance.';

@@ -36,6 +36,11 @@ fill_entries as (
     where fill_id is not null
     group by fill_id
 ),
+event_numbers as (
+    select account_id, event_seq from ledger.fills
+    union all
+    select account_id, event_seq from ledger.events
+),
 fill_positions as (
     select account_id, instrument_id, position_side,
            sum(quantity_change) as quantity, sum(cost_change) as cost
@@ -107,11 +112,14 @@ select r.account_id, format('amount of entry %s, which reverses', r.entry_id),
 from ledger.entries r join ledger.entries e on e.entry_id = r.reverses_entry_id
 where r.amount <> -e.amount or r.account_id <> e.account_id or r.kind <> e.kind
 union all
-select a.account_id, 'number of events', a.last_event_seq, count(f.fill_id)
-from ledger.accounts a left join ledger.fills f using (account_id)
+select a.account_id, 'number of events', a.last_event_seq, count(distinct e.event_seq)
+from ledger.accounts a left join event_numbers e using (account_id)
 group by a.account_id
-having a.last_event_seq <> count(f.fill_id) or a.last_event_seq <> coalesce(max(f.event_seq), 0);
+having a.last_event_seq <> count(e.event_seq)
+    or a.last_event_seq <> count(distinct e.event_seq)
+    or a.last_event_seq <> coalesce(max(e.event_seq), 0);
 
 comment on view ledger.broken_invariants is
     'Rows of the ledger that contradict each other: '
-    'entries and balances, fills and positions, fills and what they booked.';
+    'entries and balances, fills and positions, fills and what they booked, '
+    'events and their numbers.';
