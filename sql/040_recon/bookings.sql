@@ -10,7 +10,8 @@
 -- What a reversal booked counts with the fill that it takes back. A booking is amiss if it has no
 -- counterpart, or one with another content.
 create or replace function recon.bookings_beside(
-    p_account ledger.accounts, p_terms recon.accounts, p_snapshot jsonb, p_now timestamptz
+    p_account ledger.accounts, p_terms recon.accounts, p_tolerances jsonb, p_snapshot jsonb,
+    p_now timestamptz
 ) returns setof recon.bookings
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -173,7 +174,9 @@ begin
             when t.kind = 'fill'
                 then (t.signed_quantity, t.price) is distinct from (p.signed_quantity, p.price)
             else abs(t.amount_sum - coalesce(p.amount_sum, 0))
-                > recon.money_allowance('balance', p_account, null, t.amount_sum)
+                > recon.money_allowance(
+                    p_tolerances, 'balance', p_account.money_scale, t.amount_sum
+                )
         end,
         coalesce(t.signed_quantity, 0),
         t.price,
