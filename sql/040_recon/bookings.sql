@@ -207,7 +207,7 @@ begin
     -- balances agree, counts in the totals alone
     where t.kind is not null or p.paired_id is not null
        or p.event_at >= p_terms.compared_from
-          and not (p.entry_kind = 'adjustment' and p.external_id is null);
+          and (p.entry_kind is distinct from 'adjustment' or p.external_id is not null);
 end
 $$;
 

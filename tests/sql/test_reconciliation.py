@@ -161,6 +161,14 @@ def test_an_extra_fill_explains_all_that_follows_from_it(
     assert_resolved(broker)
 
 
+def test_an_extra_fill_without_an_id(conn: Connection, broker: HandBroker) -> None:
+    fill(conn, broker.account_id, EUR_USD, "sell", "400", "1.1")
+    found = only_discrepancy(broker)
+    assert (found["cause"], found["ours"]) == ("extra_fill", D("-400"))
+    broker.fill_only(EUR_USD, "sell", "400", "1.1")
+    assert_resolved(broker)
+
+
 def test_a_fill_that_was_taken_back_is_missing(conn: Connection, broker: HandBroker) -> None:
     bought = broker.fill(EUR_USD, "buy", "200", "1.1004")
     broker.look()
