@@ -321,6 +321,17 @@ def test_what_is_acknowledged_is_not_escalated(conn: Connection, broker: HandBro
     assert judge(conn) == []
 
 
+def test_what_no_look_can_end_any_more_is_ended(conn: Connection, broker: HandBroker) -> None:
+    differ(broker)
+    conn.execute("select api.set_reconciliation_terms(%s, p_is_enabled => false)",
+                 [broker.account_id])  # fmt: skip
+    assert judge(conn) == [("discrepancy", "resolved")]
+    found = one(conn, "select * from api.discrepancies")
+    assert found["resolution"] == "the account is not reconciled any more"
+    assert judge(conn) == []
+    assert_sound(conn)
+
+
 # The dead-man's switch
 
 

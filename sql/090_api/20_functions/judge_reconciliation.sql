@@ -1,6 +1,7 @@
 -- The dead-man's switch, and escalation; tidemark watch calls this once a second, and anybody may.
 -- Raises one alert while accounts that are to be reconciled have not been looked at, one for each
--- broker that does not answer, and ends them; escalates what nobody has acknowledged.
+-- broker that does not answer, and ends them; escalates what nobody has acknowledged, and ends what
+-- no look can end any more.
 -- Locks: one advisory lock (whoever comes while another judges finds nothing changed); where there
 -- is something to tell the prices (shared), then all accounts concerned in the order of their ids.
 -- Notifies: tidemark_account. Raises: TM141 isolation level.
@@ -59,7 +60,7 @@ begin
     ),
     changes as (
         select w.kind, w.subject, w.title, w.message, o.alert_id, null::bigint as discrepancy_id,
-               coalesce(w.account_ids, o.account_ids) as account_ids
+               null::boolean as is_over, coalesce(w.account_ids, o.account_ids) as account_ids
         from wanted w
         full join (
             select * from recon.alerts
@@ -67,10 +68,15 @@ begin
         ) o on o.subject = w.subject
         where w.subject is null or o.subject is null
         union all
-        select null, null, null, null, null, d.discrepancy_id, array[d.account_id]
+        select null, null, null, null, null, d.discrepancy_id, w.account_id is null,
+               array[d.account_id]
         from recon.discrepancies d
-        where d.status = 'open' and d.escalated_at is null
-          and d.opened_at < v_now - v_settings.escalate_after
+        left join api.accounts_to_reconcile w using (account_id)
+        where d.resolved_at is null and (
+            w.account_id is null
+            or d.status = 'open' and d.escalated_at is null
+                and d.opened_at < v_now - v_settings.escalate_after
+        )
     )
     select jsonb_agg(to_jsonb(c) order by c.discrepancy_id nulls first, c.alert_id nulls last)
     into v_changes
@@ -90,10 +96,14 @@ begin
         select *
         from jsonb_to_recordset(v_changes) c (
             kind text, subject text, title text, message text, alert_id bigint,
-            discrepancy_id bigint, account_ids bigint[]
+            discrepancy_id bigint, is_over boolean, account_ids bigint[]
         )
     loop
         v_changed := v_changed || case
+            when v_due.is_over
+                then recon.resolve_discrepancy(
+                    v_due.discrepancy_id, 'the account is not reconciled any more', v_now
+                )
             when v_due.discrepancy_id is not null
                 then recon.escalate_discrepancy(v_due.discrepancy_id, v_now)
             when v_due.alert_id is not null
