@@ -4,7 +4,7 @@ from typing import Any
 
 import psycopg
 
-SCHEMAS = ["market", "ledger", "equity", "relay", "api"]
+SCHEMAS = ["market", "ledger", "equity", "recon", "relay", "api"]
 
 # Owners are one role, so they are left out; TimescaleDB's own triggers and chunks differ by
 # version.

@@ -8,7 +8,7 @@ import pytest
 from glue import paths
 from tests.factories import Connection, every
 
-OURS = "('market', 'ledger', 'equity', 'relay', 'api')"
+OURS = "('market', 'ledger', 'equity', 'recon', 'relay', 'api')"
 
 
 def test_every_function_passes_plpgsql_check(conn: Connection) -> None:

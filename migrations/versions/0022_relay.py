@@ -2,8 +2,8 @@
 
 from glue.migrate import execute_as_owner
 
-revision = "0021_relay"
-down_revision = "0020_events"
+revision = "0022_relay"
+down_revision = "0021_reconciliation"
 
 SQL = """
 drop function if exists api.portfolio_changes(bigint[], bigint[], bigint[]);
