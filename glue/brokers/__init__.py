@@ -13,13 +13,16 @@ import msgspec
 
 from glue.errors import TidemarkError
 
+PositionSide = Literal["long", "short"]
+EntryKind = Literal["deposit", "withdrawal", "commission", "financing", "dividend", "adjustment"]
+
 
 class BrokerPosition(msgspec.Struct, frozen=True, kw_only=True):
     """An open position; a hedging account may have a long and a short one in an instrument."""
 
     symbol: str
     """As in `api.instruments`: EUR/USD."""
-    side: Literal["long", "short"]
+    side: PositionSide
     quantity: Decimal
     """In base units, positive."""
     average_price: Decimal
@@ -88,9 +91,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     """With all fees; positive is a cost."""
     realized_pnl: Decimal | None = None
     """Before commission."""
-    entry_kind: (
-        Literal["deposit", "withdrawal", "commission", "financing", "dividend", "adjustment"] | None
-    ) = None
+    entry_kind: EntryKind | None = None
     """Entries only."""
     amount: Decimal = Decimal(0)
     """What it does to the balance: of a fill, realized P&L less commission."""
