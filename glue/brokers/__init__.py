@@ -110,6 +110,24 @@ class Transactions(msgspec.Struct, frozen=True, kw_only=True):
     transactions: list[Transaction]
 
 
+def as_json(answer: Snapshot | list[Transaction]) -> bytes:
+    """What `api.record_broker_answer` takes: all but `raw`, decimals as strings of digits only."""
+    return msgspec.json.encode(_plain(answer))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, msgspec.Struct):
+        return {
+            name: _plain(getattr(value, name)) for name in value.__struct_fields__ if name != "raw"
+        }
+    if isinstance(value, list):
+        return [_plain(element) for element in value]
+    if isinstance(value, Decimal):
+        # str() would write 0.0000001 as 1E-7
+        return f"{value:f}"
+    return value
+
+
 class Broker(Protocol):
     """A connection to a broker, for one event loop; many accounts may be asked for at once.
 
