@@ -53,6 +53,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bootstrap servers of the Kafka cluster."""
     topic: str = "fx-stream-global"
     """The topic that carries the ticks."""
+    oanda: str = "practice"
+    """`practice`, `live`, or an address that serves OANDA's v20 paths."""
+    oanda_token: str | None = None
+    """The personal access token of OANDA's accounts."""
+    demo_broker: str = "http://127.0.0.1:8019"
+    """The address of the simulated broker of the demo's accounts."""
     log: str = "console"
     """`console` or `json`."""
 

@@ -58,7 +58,8 @@ def tidemark(ctx: click.Context) -> None:
     TIDEMARK_DSN, or libpq's PGHOST, PGHOSTADDR, PGSERVICE or PGDATABASE, names the server to use;
     without them the embedded server is used, with its data in TIDEMARK_HOME.
     Other settings: TIDEMARK_PG_BINDIR, TIDEMARK_LISTEN, TIDEMARK_METRICS_LISTEN, TIDEMARK_KAFKA,
-    TIDEMARK_TOPIC, TIDEMARK_LOG (console or json), TIDEMARK_DEBIAN_MIRROR.
+    TIDEMARK_TOPIC, TIDEMARK_OANDA (practice, live or an address), TIDEMARK_OANDA_TOKEN,
+    TIDEMARK_DEMO_BROKER, TIDEMARK_LOG (console or json), TIDEMARK_DEBIAN_MIRROR.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
