@@ -25,6 +25,10 @@ class UnknownError(SimulationError):
     """An account or transaction that the books do not have."""
 
 
+class NoPriceError(SimulationError):
+    """A price that is needed and has not come yet."""
+
+
 class Price(NamedTuple):
     """A quote in quote currency."""
 

@@ -17,6 +17,7 @@ from glue.brokers.simulated.account import (
     EntryKind,
     Fill,
     Matching,
+    NoPriceError,
     Opening,
     Order,
     Position,
@@ -226,7 +227,7 @@ class Books:
             books = self.account(account)
             price = self.prices.get(symbol)
             if price is None:
-                raise SimulationError(f"there is no price for {symbol}")
+                raise NoPriceError(f"there is no price for {symbol}")
             if not units:
                 raise SimulationError("an order needs units")
             now = datetime.now(UTC)
@@ -353,7 +354,7 @@ class Books:
         quote_currency = symbol.split("/")[1]
         rate = self.rate(quote_currency, account.currency, prices)
         if price is None or rate is None:
-            raise SimulationError(f"there is no price to value {symbol} in {account.currency}")
+            raise NoPriceError(f"there is no price to value {symbol} in {account.currency}")
         rate *= account.conversion_factor
         closing = price.bid if position.quantity > 0 else price.ask
         if account.is_valued_at_mid:
