@@ -554,6 +554,21 @@ def test_requests_are_paced(broker: SimulatedBroker) -> None:
     assert ask(broker, many, rate=None) < 0.4
 
 
+def test_hundreds_of_accounts_are_asked_beside_each_other(broker: SimulatedBroker) -> None:
+    names = [f"A-{number}" for number in range(200)]
+    for name in names:
+        broker.books.create_account(name, "USD", D(100))
+    broker.misbehave(delay=0.02)
+
+    async def all_of_them(oanda: Oanda) -> float:
+        begun = time.monotonic()
+        taken = await asyncio.gather(*(oanda.snapshot(name) for name in names))
+        assert [snapshot.broker_account_id for snapshot in taken] == names
+        return time.monotonic() - begun
+
+    assert ask(broker, all_of_them) < 2  # one after the other would take 4
+
+
 def test_no_more_than_so_many_requests_are_under_way() -> None:
     under_way = most = 0
 
