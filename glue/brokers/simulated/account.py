@@ -25,6 +25,10 @@ class UnknownError(SimulationError):
     """An account or transaction that the books do not have."""
 
 
+class NoPriceError(SimulationError):
+    """A price that is needed and has not come yet."""
+
+
 class Price(NamedTuple):
     """A quote in quote currency."""
 
@@ -81,6 +85,14 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """What stands in the place of a transaction that has not happened: ids have no holes."""
+
+    at: datetime
+    was_fill: bool
+
+
+@dataclass(frozen=True)
 class Opening:
     """The account's beginning."""
 
@@ -105,7 +117,8 @@ class BalanceChange:
     balance: Decimal
 
 
-Event = Fill | Entry | Order | Opening | PositionChange | BalanceChange
+Booking = Fill | Entry | Order | Opening | Lost
+Event = Booking | PositionChange | BalanceChange
 
 
 @dataclass
@@ -183,7 +196,7 @@ class Booked(NamedTuple):
     """A transaction: an event with what it did."""
 
     transaction_id: int
-    event: Fill | Entry | Order | Opening
+    event: Booking
     balance: Decimal
     """After it."""
     realized_pnl: Decimal = Decimal(0)
@@ -236,7 +249,7 @@ class Account:
         """Rounded as the account's money is."""
         return amount.quantize(Decimal(1).scaleb(-self.money_scale), ROUND_HALF_UP)
 
-    def book(self, event: Fill | Entry | Order | Opening, transaction_id: int) -> None:
+    def book(self, event: Booking, transaction_id: int) -> None:
         """Add a transaction."""
         self.last_id = transaction_id
         self.events.append((transaction_id, event))
@@ -248,10 +261,14 @@ class Account:
         self._apply(None, event)
 
     def lose(self, transaction_id: int) -> None:
-        """Have a transaction not have happened; its id stays used."""
-        if transaction_id not in self.booked:
-            raise UnknownError(f"{self.account_id} has no transaction {transaction_id}")
-        self.events = [pair for pair in self.events if pair[0] != transaction_id]
+        """Have a fill or entry not have happened; something that does nothing has its id."""
+        booked = self.booked.get(transaction_id)
+        if booked is None or not isinstance(booked.event, Fill | Entry):
+            raise UnknownError(f"{self.account_id} has no fill or entry {transaction_id}")
+        lost = Lost(booked.event.at, isinstance(booked.event, Fill))
+        self.events = [
+            (number, lost if number == transaction_id else event) for number, event in self.events
+        ]
         self._clear()
         for number, event in self.events:
             self._apply(number, event)
@@ -294,7 +311,7 @@ class Account:
                 assert number is not None
                 self.balance += event.amount
                 self.booked[number] = Booked(number, event, self.balance)
-            case Order() | Opening():
+            case Order() | Opening() | Lost():
                 assert number is not None
                 self.booked[number] = Booked(number, event, self.balance)
 

@@ -16,7 +16,9 @@ from glue.brokers.simulated.account import (
     Entry,
     EntryKind,
     Fill,
+    Lost,
     Matching,
+    NoPriceError,
     Opening,
     Order,
     Position,
@@ -191,7 +193,7 @@ class Books:
                 fill = replace(fill, conversion_rate=self._rate_at_booking(books, fill, closing))
             if books.fills_to_lose:
                 books.fills_to_lose -= 1
-                books.last_id = number
+                books.book(Lost(fill.at, was_fill=True), number)
             else:
                 books.book(fill, number)
             return str(number)
@@ -226,7 +228,7 @@ class Books:
             books = self.account(account)
             price = self.prices.get(symbol)
             if price is None:
-                raise SimulationError(f"there is no price for {symbol}")
+                raise NoPriceError(f"there is no price for {symbol}")
             if not units:
                 raise SimulationError("an order needs units")
             now = datetime.now(UTC)
@@ -243,17 +245,18 @@ class Books:
                 client_id=client_id,
                 order_id=order_id,
             )
-            return books.booked[order_id], books.booked.get(int(number))
+            filled = books.booked[int(number)]
+            return books.booked[order_id], filled if isinstance(filled.event, Fill) else None
 
     # What goes wrong on an account
 
     def lose_fill(self, account: str, transaction_id: int) -> None:
-        """Have a fill, or any other transaction, not have happened."""
+        """Have a fill (or an entry) not have happened: a cancelled order has its id."""
         with self.lock:
             self.account(account).lose(transaction_id)
 
     def lose_next_fills(self, account: str, count: int = 1) -> None:
-        """The next fills get an id, and nothing else happens."""
+        """The next fills do not happen: cancelled orders have the ids that are answered."""
         with self.lock:
             self.account(account).fills_to_lose = count
 
@@ -353,7 +356,7 @@ class Books:
         quote_currency = symbol.split("/")[1]
         rate = self.rate(quote_currency, account.currency, prices)
         if price is None or rate is None:
-            raise SimulationError(f"there is no price to value {symbol} in {account.currency}")
+            raise NoPriceError(f"there is no price to value {symbol} in {account.currency}")
         rate *= account.conversion_factor
         closing = price.bid if position.quantity > 0 else price.ask
         if account.is_valued_at_mid:

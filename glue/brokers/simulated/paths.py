@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from glue.brokers.simulated import shapes
-from glue.brokers.simulated.account import Account, SimulationError, UnknownError
+from glue.brokers.simulated.account import Account, NoPriceError, SimulationError, UnknownError
 from glue.brokers.simulated.books import Books
 
 PAGE_LIMIT = 1000
@@ -25,6 +25,7 @@ class RangeError(SimulationError):
 
 _STATUSES: Mapping[type[SimulationError], int] = {
     UnknownError: HTTPStatus.NOT_FOUND,
+    NoPriceError: HTTPStatus.SERVICE_UNAVAILABLE,
     RangeError: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
 }
 """400 for the others."""

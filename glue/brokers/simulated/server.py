@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, get_type_hints
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
@@ -292,7 +292,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         target = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(target.query).items()}
-        parts = target.path.strip("/").split("/")
+        parts = [unquote(part) for part in target.path.strip("/").split("/")]
         if self.headers.get("Authorization") != f"Bearer {broker.token}":
             self._send(error(HTTPStatus.UNAUTHORIZED, "the token is not valid"))
         elif parts[0] == "control":

@@ -14,6 +14,7 @@ from glue.brokers.simulated.account import (
     Entry,
     EntryKind,
     Fill,
+    Lost,
     Opening,
     Order,
     Position,
@@ -104,6 +105,8 @@ def transaction(account: Account, booked: Booked) -> Json:
     match event:
         case Opening():
             shape |= {"type": "CREATE", "homeCurrency": account.currency}
+        case Lost():
+            shape["type"] = "ORDER_CANCEL" if event.was_fill else "TRANSFER_FUNDS_REJECT"
         case Order():
             shape |= _order(event)
         case Entry():
