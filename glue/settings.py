@@ -57,8 +57,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`practice`, `live`, or an address that serves OANDA's v20 paths."""
     oanda_token: str | None = None
     """The personal access token of OANDA's accounts."""
+    oanda_token_file: Path | None = None
+    """A file that holds that token."""
     demo_broker: str = "http://127.0.0.1:8019"
     """The address of the simulated broker of the demo's accounts."""
+    reconcile_beat: float = 30.0
+    """Seconds from one comparison with the brokers to the next."""
     log: str = "console"
     """`console` or `json`."""
 
@@ -69,6 +73,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse what msgspec's types cannot."""
+        if not 0.1 <= self.reconcile_beat <= 3600:
+            raise ValueError(
+                f"TIDEMARK_RECONCILE_BEAT is 0.1 to 3600 seconds, not {self.reconcile_beat:g}"
+            )
         for variable, address in (
             ("TIDEMARK_LISTEN", self.listen),
             ("TIDEMARK_METRICS_LISTEN", self.metrics_listen),
@@ -95,11 +103,11 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     }
     if "dsn" not in values and any(environment.get(name) for name in LIBPQ_VARIABLES):
         values["dsn"] = ""
-    for name in ("home", "pg_bindir"):
+    for name in ("home", "pg_bindir", "oanda_token_file"):
         if name in values:
             values[name] = Path(str(values[name])).expanduser().absolute()
     try:
-        return msgspec.convert(values, Settings)
+        return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(
             f"a setting cannot be used: {error}", "See tidemark --help for the settings."

@@ -10,18 +10,38 @@ from glue.settings import Settings
 
 
 def _oanda(settings: Settings) -> Broker:
-    if settings.oanda_token is None:
-        raise SettingsError(
-            "there is no token for OANDA",
-            "Make one on OANDA's page Manage API Access, and set TIDEMARK_OANDA_TOKEN.",
-        )
+    token = _oanda_token(settings)
     url = {"practice": PRACTICE, "live": LIVE}.get(settings.oanda, settings.oanda)
     if not url.startswith(("https://", "http://")):
         raise SettingsError(
             f"TIDEMARK_OANDA is practice, live or an address, not {settings.oanda!r}",
             "An address begins with https://.",
         )
-    return Oanda(settings.oanda_token, url)
+    return Oanda(token, url)
+
+
+def _oanda_token(settings: Settings) -> str:
+    if settings.oanda_token is not None:
+        return settings.oanda_token
+    if settings.oanda_token_file is None:
+        raise SettingsError(
+            "there is no token for OANDA",
+            "Make one on OANDA's page Manage API Access, and set TIDEMARK_OANDA_TOKEN, or"
+            " TIDEMARK_OANDA_TOKEN_FILE to a file with it.",
+        )
+    try:
+        lines = settings.oanda_token_file.read_text().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"the token for OANDA cannot be read: {error}",
+            "Set TIDEMARK_OANDA_TOKEN_FILE to a file that this process may read.",
+        ) from error
+    if len(lines) != 1:
+        raise SettingsError(
+            f"{settings.oanda_token_file} does not hold a token, and nothing else",
+            "Make one on OANDA's page Manage API Access, and write it into the file.",
+        )
+    return lines[0]
 
 
 def _demo(settings: Settings) -> Broker:
