@@ -14,5 +14,8 @@ comment on schema market is
 comment on schema ledger is
     'Accounts, entries, fills and positions. Private: read and write through api.';
 comment on schema equity is 'The current valuation of every account. Private: read through api.';
+comment on schema recon is
+    'What brokers answered, how it compares with the ledger, and alerts. '
+    'Private: read and write through api.';
 comment on schema relay is
     'What the dashboard''s relay needs. Private: read and write through api.';
