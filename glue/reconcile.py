@@ -107,7 +107,7 @@ async def keep_reconciling(
                 log.info("reconciling", seconds=beat)
                 metrics.active.set(1)
                 reconciler = Reconciler(session, connected, metrics, patience=ANSWER_SHARE * beat)
-                await beside(session.keep(), reconcile_on_beat(session, reconciler, beat, metrics))
+                await kept(session, reconcile_on_beat(session, reconciler, beat, metrics))
         except (LostError, psycopg.OperationalError) as error:
             log.warning("the database does not answer, trying again", reason=errors.brief(error))
         finally:
@@ -218,8 +218,8 @@ async def _once(
             with_history=with_history,
         )
         if is_dry:
-            return await beside(session.keep(), reconciler.dry_run(accounts))
-        runs = await beside(session.keep(), reconciler.run(accounts))
+            return await kept(session, reconciler.dry_run(accounts))
+        runs = await kept(session, reconciler.run(accounts))
         statuses = await session.statuses([run.account_id for run in runs])
         return [Outcome(run, status) for run, status in zip(runs, statuses, strict=True)]
 
@@ -401,14 +401,15 @@ async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return await _plainly(gathered)
 
 
-async def beside(other: Coroutine[Any, Any, None], work: Coroutine[Any, Any, T]) -> T:
-    """The result of some work, with something that goes on beside it until then."""
+async def kept(session: Session, work: Coroutine[Any, Any, T]) -> T:
+    """The result of some work, for which the session is kept; the first error ends both."""
 
     async def done() -> T:
+        end = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            companion = group.create_task(other)
+            group.create_task(session.keep(end))
             result = await group.create_task(work)
-            companion.cancel()
+            end.set()
         return result
 
     return await _plainly(done)

@@ -133,11 +133,14 @@ class Session:
         finally:
             connection.pgconn.finish()
 
-    async def keep(self) -> None:
-        """Use the session often enough for it to last, for ever."""
-        while True:
-            await asyncio.sleep(self.ping_interval)
-            await self._fetch("select")
+    async def keep(self, end: asyncio.Event) -> None:
+        """Use the session often enough for it to last, until the end."""
+        while not end.is_set():
+            try:
+                async with asyncio.timeout(self.ping_interval):
+                    await end.wait()
+            except TimeoutError:
+                await self._fetch("select")
 
     async def is_reconciler(self) -> bool:
         """Whether this session is the one reconciler, from now on until it ends."""
@@ -169,7 +172,7 @@ class Session:
     async def try_answer(
         self, account: Account, answer: Answer, began_at: datetime
     ) -> tuple[Run, Status]:
-        """Have an answer compared, and nothing recorded.
+        """Have an answer compared, and nothing recorded or booked.
 
         Differences count from the first look on, since there is no second one that remembers it.
         """
@@ -179,6 +182,10 @@ class Session:
             try:
                 await self._fetch_in_turn(
                     "select from api.set_reconciliation_settings(p_grace => '0')"
+                )
+                await self._fetch_in_turn(
+                    "select from api.set_reconciliation_terms(%s, p_repair => false)",
+                    account.account_id,
                 )
                 await self._fetch_in_turn(RECORD_ANSWER, *arguments)
                 (row,) = await self._fetch_in_turn(RECORD_ANSWER, *arguments)
@@ -241,6 +248,8 @@ class Session:
         self, query: LiteralString, *parameters: object
     ) -> list[tuple[Any, ...]]:
         work = asyncio.ensure_future(self._execute(query, parameters))
+        # who is cancelled meanwhile does not ask for it any more
+        work.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         try:
             await asyncio.wait({work}, timeout=FROZEN_TIMEOUT)
             if not work.done():

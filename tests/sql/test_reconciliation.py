@@ -1,28 +1,21 @@
 """Reconciliation: each way in which a broker and the ledger differ, found once and by its cause."""
 
-from typing import Any
-
 import pytest
 
 from tests.factories import (
     Connection,
     D,
-    Row,
-    assert_sound,
     entry,
     every,
     fill,
     instrument,
     one,
-    tick,
 )
 from tests.sql.brokers import (
     HandBroker,
     account_at_broker,
-    discrepancies,
     look,
     now,
-    plain,
 )
 
 EUR_USD = "EUR/USD"
