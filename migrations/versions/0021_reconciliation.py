@@ -190,6 +190,29 @@ create type recon.bookings as (
     our_amount numeric
 );
 
+-- a position of the broker, valued by our quotes
+create type recon.valuations as (
+    symbol text,
+    instrument_id bigint,
+    position_side text,
+    units numeric,
+    cost numeric,
+    theirs numeric,
+    rate numeric,
+    is_converted boolean,
+    low numeric,
+    high numeric,
+    low_mid numeric,
+    high_mid numeric,
+    tight numeric,
+    slack numeric,
+    is_spread boolean,
+    margin_used numeric,
+    quoted_from timestamptz,
+    is_stale boolean,
+    priced_at timestamptz
+);
+
 create type recon.differences as (
     subject text,
     cause text,

@@ -2,80 +2,71 @@
 
 -- Most specific first: account and instrument, account, instrument, and the one for all. A row of
 -- nulls withdraws what was set before.
-create or replace function recon.tolerance_at(
-    p_kind text, p_account_id bigint, p_instrument_id bigint, p_at timestamptz,
-    out absolute numeric, out relative numeric
-)
+create or replace function recon.tolerances_at(p_account_id bigint, p_at timestamptz) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 as $$
 begin
-    select t.absolute, t.relative into absolute, relative
-    from (
-        select distinct on (s.account_id, s.instrument_id) s.*
-        from recon.tolerances s
-        where s.kind = p_kind and s.set_at <= p_at
-          and (s.account_id is null or s.account_id = p_account_id)
-          and (s.instrument_id is null or s.instrument_id = p_instrument_id)
-        order by s.account_id, s.instrument_id, s.tolerance_id desc
-    ) t
-    where t.absolute is not null
-    order by t.account_id nulls last, t.instrument_id nulls last
-    limit 1;
+    return (
+        with latest as (
+            select distinct on (t.kind, t.account_id, t.instrument_id) t.*
+            from recon.tolerances t
+            where t.set_at <= p_at and (t.account_id is null or t.account_id = p_account_id)
+            order by t.kind, t.account_id, t.instrument_id, t.tolerance_id desc
+        ),
+        chosen as (
+            select distinct on (k.kind, k.instrument_id)
+                k.kind, k.instrument_id, l.absolute, l.relative
+            from (
+                select distinct kind, instrument_id from latest where absolute is not null
+            ) k
+            join latest l
+                on l.kind = k.kind and l.absolute is not null
+                and (l.instrument_id is null or l.instrument_id = k.instrument_id)
+            order by k.kind, k.instrument_id, l.account_id nulls last, l.instrument_id nulls last
+        )
+        select jsonb_object_agg(
+            concat_ws(' ', c.kind, i.symbol),
+            jsonb_build_object('absolute', c.absolute::text, 'relative', c.relative::text)
+        )
+        from chosen c left join market.instruments i using (instrument_id)
+    );
 end
 $$;
 
-comment on function recon.tolerance_at is
-    'The tolerance of a kind that was in force at a moment for an account and an instrument.';
-
--- What was set for an account in one place, for those who read a run.
-create or replace function recon.tolerances_at(p_account_id bigint, p_at timestamptz) returns jsonb
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-    select jsonb_object_agg(
-        k.kind || coalesce(' ' || i.symbol, ''),
-        jsonb_build_object('absolute', t.absolute::text, 'relative', t.relative::text)
-    )
-    from (
-        select distinct s.kind, s.instrument_id
-        from recon.tolerances s
-        where s.set_at <= p_at and (s.account_id is null or s.account_id = p_account_id)
-    ) k
-    left join market.instruments i using (instrument_id)
-    cross join lateral recon.tolerance_at(k.kind, p_account_id, k.instrument_id, p_at) t;
-$$;
-
 comment on function recon.tolerances_at is
-    'All tolerances that were in force at a moment for an account, by kind and symbol.';
+    'What was tolerated at a moment for an account, by kind, and by kind and symbol where an '
+    'instrument has a tolerance of its own.';
 
+-- Bound when they are created, so that they can be inlined.
 create or replace function recon.allowance(
-    p_kind text, p_account_id bigint, p_instrument_id bigint, p_value numeric
+    p_tolerances jsonb, p_kind text, p_symbol text, p_value numeric
 ) returns numeric
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-    select greatest(t.absolute, t.relative * abs(p_value))
-    from recon.tolerance_at(p_kind, p_account_id, p_instrument_id, 'infinity') t;
-$$;
+language sql immutable parallel safe
+return greatest(
+    (coalesce(p_tolerances -> (p_kind || ' ' || p_symbol), p_tolerances -> p_kind)
+        ->> 'absolute')::numeric,
+    (coalesce(p_tolerances -> (p_kind || ' ' || p_symbol), p_tolerances -> p_kind)
+        ->> 'relative')::numeric * abs(p_value)
+);
 
 comment on function recon.allowance is
-    'By how much a value of the broker''s may differ now: the larger of the absolute tolerance and '
+    'By how much a value of the broker''s may differ: the larger of the absolute tolerance and '
     'the relative one.';
 
 create or replace function recon.money_allowance(
-    p_kind text, p_account ledger.accounts, p_instrument_id bigint, p_value numeric
+    p_tolerances jsonb, p_kind text, p_money_scale int, p_value numeric
 ) returns numeric
-language sql stable
-set search_path = pg_catalog, pg_temp
+language sql immutable parallel safe
 return greatest(
-    recon.allowance(p_kind, p_account.account_id, p_instrument_id, p_value),
-    ('1e-' || p_account.money_scale)::numeric
+    recon.allowance(p_tolerances, p_kind, null, p_value), ('1e-' || p_money_scale)::numeric
 );
 
 comment on function recon.money_allowance is
     'By how much an amount of the broker''s may differ: at least by one minor unit.';
+
+grant execute on function recon.allowance, recon.money_allowance to public;
 
 comment on table recon.settings is 'One row: the times that reconciliation goes by.';
 comment on column recon.settings.grace is

@@ -10,7 +10,8 @@
 -- What a reversal booked counts with the fill that it takes back. A booking is amiss if it has no
 -- counterpart, or one with another content.
 create or replace function recon.bookings_beside(
-    p_account ledger.accounts, p_terms recon.accounts, p_snapshot jsonb, p_now timestamptz
+    p_account ledger.accounts, p_terms recon.accounts, p_tolerances jsonb, p_snapshot jsonb,
+    p_now timestamptz
 ) returns setof recon.bookings
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -22,17 +23,7 @@ declare
 begin
     select grace into strict v_grace from recon.settings;
     return query
-    with theirs as (
-        select
-            t.*,
-            t.event_at > p_now - v_grace as is_young,
-            recon.comes_after(
-                t.transaction_id, p_snapshot ->> 'transaction_id', t.event_at > v_taken_at
-            ) as is_ahead
-        from recon.broker_transactions t
-        where t.account_id = p_account.account_id and not t.is_settled
-    ),
-    recent_fills as (
+    with recent_fills as (
         select * from ledger.fills
         where account_id = p_account.account_id and event_seq > p_terms.settled_event_seq
     ),
@@ -86,27 +77,43 @@ begin
                concat_ws('|', kind, trim_scale(amount))
         from our_entries
     ),
-    -- a transaction that was settled before is known, too
+    -- the transaction that each is, also one that was settled before; not of a fill or entry that
+    -- was taken back and recorded again
     known as (
-        select o.*, t.external_id as their_id, coalesce(t.is_settled, false) as was_settled,
-               case t.side when 'buy' then t.quantity when 'sell' then -t.quantity end
-                   as settled_quantity
+        select o.*, t.external_id as their_id, coalesce(t.is_settled, false) as was_settled
         from ours o
         left join lateral (
-            select s.external_id, s.is_settled, s.side, s.quantity
+            select s.external_id, s.is_settled
             from recon.broker_transactions s
             where s.account_id = p_account.account_id and s.kind = o.kind
               and s.external_id = o.external_id
+              and not (o.is_reversed and coalesce(s.fill_id, s.entry_id, o.id) <> o.id)
             union all
-            select s.external_id, s.is_settled, s.side, s.quantity
+            select s.external_id, s.is_settled
             from recon.broker_transactions s
             where s.fill_id = o.fill_id or s.entry_id = o.entry_id
             limit 1
         ) t on true
     ),
+    theirs as (
+        select t.*, t.realized_pnl as realized_sum, t.amount as amount_sum
+        from recon.broker_transactions t
+        where t.account_id = p_account.account_id and not t.is_settled
+        union all
+        select t.*, 0, 0  -- its amounts were settled
+        from known k
+        join recon.broker_transactions t
+            on t.account_id = p_account.account_id and t.external_id = k.their_id
+        where k.was_settled and k.is_reversed
+    ),
     open_theirs as (
         select
-            t.kind, t.entry_kind, t.external_id, t.event_at, t.is_young, t.is_ahead, t.symbol,
+            t.kind, t.entry_kind, t.external_id, t.event_at, t.symbol, t.price,
+            t.realized_sum, t.amount_sum,
+            t.event_at > p_now - v_grace as is_young,
+            recon.comes_after(
+                t.transaction_id, p_snapshot ->> 'transaction_id', t.event_at > v_taken_at
+            ) as is_ahead,
             case
                 when t.kind = 'entry' then null
                 when p_account.position_mode = 'netting' then 'net'
@@ -115,7 +122,6 @@ begin
             end as position_side,
             case t.side when 'buy' then t.quantity when 'sell' then -t.quantity end
                 as signed_quantity,
-            t.price, t.realized_pnl, t.amount,
             case t.kind
                 when 'fill' then
                     concat_ws('|', t.symbol, t.side, trim_scale(t.quantity), trim_scale(t.price))
@@ -125,7 +131,8 @@ begin
             end as content,
             k.their_id is not null as is_known
         from theirs t
-        left join known k on k.kind = t.kind and k.their_id = t.external_id
+        left join known k
+            on k.kind = t.kind and k.their_id = t.external_id and not k.is_reversed
     ),
     unknown_ours as (
         select kind, content, id,
@@ -139,12 +146,18 @@ begin
         from open_theirs
         where not is_known
     ),
+    alike as (
+        select o.kind, o.id, t.external_id
+        from unknown_ours o join unknown_theirs t using (kind, content, place)
+    ),
     paired as (
-        select k.*, coalesce(k.their_id, t.external_id) as paired_id
+        select
+            k.*,
+            case when k.is_reversed and again.id is not null then null
+                else coalesce(k.their_id, a.external_id) end as paired_id
         from known k
-        left join unknown_ours o on o.kind = k.kind and o.id = k.id
-        left join unknown_theirs t
-            on t.kind = o.kind and t.content = o.content and t.place = o.place
+        left join alike a on a.kind = k.kind and a.id = k.id
+        left join alike again on again.kind = k.kind and again.external_id = k.their_id
     )
     select
         s.standing,
@@ -160,13 +173,15 @@ begin
             when s.standing <> 'matched' then true
             when t.kind = 'fill'
                 then (t.signed_quantity, t.price) is distinct from (p.signed_quantity, p.price)
-            else abs(t.amount - coalesce(p.amount_sum, 0))
-                > recon.money_allowance('balance', p_account, null, t.amount)
+            else abs(t.amount_sum - coalesce(p.amount_sum, 0))
+                > recon.money_allowance(
+                    p_tolerances, 'balance', p_account.money_scale, t.amount_sum
+                )
         end,
-        coalesce(t.signed_quantity, case when p.is_reversed then p.settled_quantity end, 0),
+        coalesce(t.signed_quantity, 0),
         t.price,
-        coalesce(t.realized_pnl, 0),
-        coalesce(t.amount, 0),
+        coalesce(t.realized_sum, 0),
+        coalesce(t.amount_sum, 0),
         p.fill_id,
         p.entry_id,
         p.from_number,
@@ -179,7 +194,7 @@ begin
     cross join lateral (
         select case
             when p.kind is null then case
-                when t.kind = 'entry' and round(t.amount, p_account.money_scale) = 0
+                when t.kind = 'entry' and round(t.amount_sum, p_account.money_scale) = 0
                     then 'matched'
                 else 'missing'
             end
@@ -192,7 +207,7 @@ begin
     -- balances agree, counts in the totals alone
     where t.kind is not null or p.paired_id is not null
        or p.event_at >= p_terms.compared_from
-          and not (p.entry_kind = 'adjustment' and p.external_id is null);
+          and (p.entry_kind is distinct from 'adjustment' or p.external_id is not null);
 end
 $$;
 

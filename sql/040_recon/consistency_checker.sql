@@ -17,9 +17,9 @@ begin
         array(
             select d from recon.transaction_differences(a, b.bookings) d
             union all
-            select d from recon.total_differences(a, p_snapshot, b.bookings) d
+            select d from recon.total_differences(a, k.tolerances, p_snapshot, b.bookings) d
             union all
-            select d from recon.valuation_differences(a, p_snapshot, b.bookings) d
+            select d from recon.valuation_differences(a, k.tolerances, p_snapshot, b.bookings) d
         ),
         a.last_event_seq,
         (
@@ -30,7 +30,13 @@ begin
     from ledger.accounts a
     join recon.accounts t using (account_id)
     cross join lateral (
-        select array(select b from recon.bookings_beside(a, t, p_snapshot, p_now) b) as bookings
+        select recon.tolerances_at(p_account_id, p_now) as tolerances offset 0
+    ) k
+    cross join lateral (
+        select array(
+            select b from recon.bookings_beside(a, t, k.tolerances, p_snapshot, p_now) b
+        ) as bookings
+        offset 0
     ) b
     where a.account_id = p_account_id;
 end

@@ -219,5 +219,7 @@ comment on column recon.discrepancies.subject is
     'What it is about: a transaction, or a figure of the account or of a position.';
 comment on type recon.bookings is
     'A booking of the broker, of the ledger, or both beside each other; quantities are signed.';
+comment on type recon.valuations is
+    'A position of the broker, valued by our quotes of its moment.';
 comment on type recon.differences is
     'Something that differs; without a cause, something that could not be judged.';

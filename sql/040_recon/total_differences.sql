@@ -4,9 +4,12 @@ returns table (
     symbol text, position_side text, quantity numeric, average_price numeric,
     unrealized_pnl numeric
 )
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
+begin
+    return query
     select
         p.symbol,
         case when p_account.position_mode = 'netting' then 'net' else p.side end,
@@ -17,6 +20,7 @@ as $$
         symbol text, side text, quantity numeric, average_price numeric, unrealized_pnl numeric
     )
     group by 1, 2;
+end
 $$;
 
 comment on function recon.their_positions is
@@ -26,7 +30,7 @@ comment on function recon.their_positions is
 -- the quantity; average prices are judged where no booking is amiss or ahead of the snapshot.
 -- cost_gap is what the other average price is worth in account currency.
 create or replace function recon.compared_positions(
-    p_account ledger.accounts, p_snapshot jsonb, p_bookings recon.bookings[]
+    p_account ledger.accounts, p_tolerances jsonb, p_snapshot jsonb, p_bookings recon.bookings[]
 )
 returns table (
     symbol text, position_side text, base_currency text, quote_currency text,
@@ -56,6 +60,9 @@ begin
         from ledger.positions p join market.instruments i using (instrument_id)
         where p.account_id = p_account.account_id
     ),
+    told as (
+        select * from recon.their_positions(p_account, p_snapshot)
+    ),
     beside as (
         select
             s.symbol, s.position_side,
@@ -67,13 +74,13 @@ begin
             t.average_price as their_price,
             coalesce(m.is_unclear, false) as is_unclear
         from (
-            select t.symbol, t.position_side from recon.their_positions(p_account, p_snapshot) t
+            select t.symbol, t.position_side from told t
             union
             select o.symbol, o.position_side from ours o
             union
             select m.symbol, m.position_side from moves m
         ) s
-        left join recon.their_positions(p_account, p_snapshot) t using (symbol, position_side)
+        left join told t using (symbol, position_side)
         left join ours o using (symbol, position_side)
         left join moves m using (symbol, position_side)
     )
@@ -92,12 +99,10 @@ begin
         on c.from_currency = i.quote_currency and c.to_currency = p_account.currency
     cross join lateral (
         select
-            recon.allowance(
-                'quantity', p_account.account_id, i.instrument_id, b.their_quantity
-            ) as quantity_allowed,
-            recon.allowance(
-                'average_price', p_account.account_id, i.instrument_id, b.their_price
-            ) as price_allowed
+            recon.allowance(p_tolerances, 'quantity', b.symbol, b.their_quantity)
+                as quantity_allowed,
+            recon.allowance(p_tolerances, 'average_price', b.symbol, b.their_price)
+                as price_allowed
     ) a
     cross join lateral (
         select abs(b.quantity_gap) > a.quantity_allowed as differs
@@ -116,7 +121,7 @@ comment on function recon.compared_positions is
 -- lacks also changes what later trades in the instrument realize, so all of these count), what
 -- other conversion rates made of realized P&L, and the rest.
 create or replace function recon.compared_balances(
-    p_account ledger.accounts, p_snapshot jsonb, p_bookings recon.bookings[],
+    p_account ledger.accounts, p_tolerances jsonb, p_snapshot jsonb, p_bookings recon.bookings[],
     out theirs numeric, out explained numeric, out converted numeric, out rest numeric,
     out converted_fills jsonb, out allowed numeric
 )
@@ -151,7 +156,7 @@ begin
     into theirs, explained, converted, converted_fills
     from counted;
 
-    allowed := recon.money_allowance('balance', p_account, null, theirs);
+    allowed := recon.money_allowance(p_tolerances, 'balance', p_account.money_scale, theirs);
     rest := theirs - p_account.balance - explained - converted;
     if abs(rest + converted) <= allowed then
         rest := 0;
@@ -174,83 +179,94 @@ comment on function recon.compared_balances is
 -- differs by belongs to that difference: both sides then realized the same trades in another order.
 -- Rows with a null cause name what could not be judged this time.
 create or replace function recon.total_differences(
-    p_account ledger.accounts, p_snapshot jsonb, p_bookings recon.bookings[]
+    p_account ledger.accounts, p_tolerances jsonb, p_snapshot jsonb, p_bookings recon.bookings[]
 ) returns setof recon.differences
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
-declare
-    v_balance record;
-    v_costs record;
-    v_is_other_order boolean;
 begin
-    v_balance := recon.compared_balances(p_account, p_snapshot, p_bookings);
-    select coalesce(sum(p.cost_gap), 0) as gap, coalesce(sum(p.cost_slack), 0) as slack,
-           jsonb_agg(jsonb_build_object(
-               'symbol', p.symbol, 'ours', p.our_price::text, 'theirs', p.their_price::text
-           )) as prices
-    into v_costs
-    from recon.compared_positions(p_account, p_snapshot, p_bookings) p
-    where p.has_other_price;
-    v_is_other_order := v_balance.rest <> 0 and v_costs.gap <> 0
-        and abs(v_balance.rest - v_costs.gap) <= v_balance.allowed + v_costs.slack;
-
     return query
-    select
-        d.subject, d.cause, 'balance', null::text, v_balance.theirs - d.difference,
-        v_balance.theirs, d.difference, p_account.currency, d.message,
-        jsonb_build_object(
-            'balance', p_account.balance::text, 'explained', v_balance.explained::text
-        ) || d.evidence,
-        false
-    from (
+    with positions as materialized (
+        select * from recon.compared_positions(p_account, p_tolerances, p_snapshot, p_bookings)
+    ),
+    costs as (
         select
-            'conversion' as subject, 'conversion' as cause, v_balance.converted as difference,
+            coalesce(sum(p.cost_gap), 0) as gap, coalesce(sum(p.cost_slack), 0) as slack,
+            jsonb_agg(jsonb_build_object(
+                'symbol', p.symbol, 'ours', p.our_price::text, 'theirs', p.their_price::text
+            )) as prices
+        from positions p
+        where p.has_other_price
+    ),
+    cash as (
+        select
+            b.*, c.prices,
+            b.rest <> 0 and c.gap <> 0 and abs(b.rest - c.gap) <= b.allowed + c.slack
+                as is_other_order
+        from recon.compared_balances(p_account, p_tolerances, p_snapshot, p_bookings) b
+        cross join costs c
+    ),
+    found as (
+        select
+            'conversion' as subject, 'conversion' as cause, 'balance' as field,
+            null::text as symbol, theirs - converted as ours, theirs, converted as difference,
+            p_account.currency as unit,
             format(
                 'The broker converted realized P&L at other rates: its balance differs by %s %s.',
-                trim_scale(v_balance.converted), p_account.currency
+                trim_scale(converted), p_account.currency
             ) as message,
-            jsonb_build_object('fills', v_balance.converted_fills) as evidence
+            jsonb_build_object(
+                'balance', p_account.balance::text, 'explained', explained::text,
+                'fills', converted_fills
+            ) as evidence
+        from cash
+        where converted <> 0
         union all
         select
-            'balance', 'balance', v_balance.rest,
+            'balance', 'balance', 'balance', null, theirs - rest, theirs, rest,
+            p_account.currency,
             format(
                 'The broker''s balance differs by %s %s that no transaction explains%s.',
-                trim_scale(v_balance.rest), p_account.currency, case when v_is_other_order
+                trim_scale(rest), p_account.currency, case when is_other_order
                     then ', but average prices do: trades were booked in another order' else '' end
             ),
-            case when v_is_other_order
-                then jsonb_build_object('average_prices', v_costs.prices) else '{}' end
-    ) d
-    where d.difference <> 0;
-
-    return query
-    select
-        format('quantity %s %s', p.symbol, p.position_side), 'quantity', 'quantity', p.symbol,
-        p.their_quantity - p.quantity_gap, p.their_quantity, p.quantity_gap, p.base_currency,
-        format(
-            'The broker holds %s %s where the ledger has %s.', trim_scale(p.their_quantity),
-            p.symbol, trim_scale(p.their_quantity - p.quantity_gap)
-        ),
-        '{}'::jsonb, false
-    from recon.compared_positions(p_account, p_snapshot, p_bookings) p
-    where p.has_other_quantity
+            jsonb_build_object(
+                'balance', p_account.balance::text, 'explained', explained::text
+            ) || case when is_other_order
+                then jsonb_build_object('average_prices', prices) else '{}' end
+        from cash
+        where rest <> 0
+        union all
+        select
+            format('quantity %s %s', p.symbol, p.position_side), 'quantity', 'quantity', p.symbol,
+            p.their_quantity - p.quantity_gap, p.their_quantity, p.quantity_gap, p.base_currency,
+            format(
+                'The broker holds %s %s where the ledger has %s.', trim_scale(p.their_quantity),
+                p.symbol, trim_scale(p.their_quantity - p.quantity_gap)
+            ),
+            '{}'
+        from positions p
+        where p.has_other_quantity
+        union all
+        select
+            format('average_price %s %s', p.symbol, p.position_side),
+            case when p.is_price_judged then 'average_price' end, 'average_price', p.symbol,
+            p.our_price, p.their_price, p.their_price - p.our_price, p.quote_currency,
+            format(
+                'The average price of %s is %s at the broker and %s in the ledger.', p.symbol,
+                trim_scale(p.their_price), trim_scale(p.our_price)
+            ),
+            '{}'
+        from positions p cross join cash c
+        where p.has_other_price and not c.is_other_order
+           or not p.is_price_judged and num_nulls(p.our_price, p.their_price) = 0
+    )
+    select f.subject, f.cause, f.field, f.symbol, f.ours, f.theirs, f.difference, f.unit,
+           f.message, f.evidence, false
+    from found f
     union all
-    select
-        format('average_price %s %s', p.symbol, p.position_side),
-        case when p.is_price_judged then 'average_price' end, 'average_price', p.symbol,
-        p.our_price, p.their_price, p.their_price - p.our_price, p.quote_currency,
-        format(
-            'The average price of %s is %s at the broker and %s in the ledger.', p.symbol,
-            trim_scale(p.their_price), trim_scale(p.our_price)
-        ),
-        '{}', false
-    from recon.compared_positions(p_account, p_snapshot, p_bookings) p
-    where p.has_other_price and not v_is_other_order
-       or not p.is_price_judged and p.our_price is not null and p.their_price is not null;
-
     -- a booking in flight hides what is beside it
-    return query
     select n.*
     from unnest(array['balance', 'conversion']) s
     cross join lateral recon.not_judged(s) n

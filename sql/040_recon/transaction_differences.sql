@@ -11,9 +11,12 @@ grant execute on function recon.signed_text to public;
 create or replace function recon.transaction_differences(
     p_account ledger.accounts, p_bookings recon.bookings[]
 ) returns setof recon.differences
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
+begin
+    return query
     select
         format(
             '%s %s', b.kind, case b.standing
@@ -96,6 +99,7 @@ as $$
         where b.kind = 'entry'
     ) d
     where b.is_amiss;
+end
 $$;
 
 comment on function recon.transaction_differences is

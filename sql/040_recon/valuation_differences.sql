@@ -4,7 +4,7 @@
 --   unknown       none of these
 -- A position that the broker does not value alone counts in the account's total.
 create or replace function recon.price_differences(
-    p_account ledger.accounts, p_snapshot jsonb
+    p_account ledger.accounts, p_valuations recon.valuations[]
 ) returns setof recon.differences
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -37,7 +37,7 @@ begin
                 ) then 'stale_price'
                 else 'unknown'
             end as cause
-        from recon.valued_positions(p_account, p_snapshot) v
+        from unnest(p_valuations) v
         where v.theirs not between v.low - v.slack and v.high + v.slack
     )
     select
@@ -80,9 +80,10 @@ comment on function recon.price_differences is
     'Positions whose unrealized P&L at the broker no quote of ours explains, by cause.';
 
 -- Margin that the broker's positions need by our prices, at the account's terms for hedged ones.
-create or replace function recon.margin_of(p_account ledger.accounts, p_snapshot jsonb)
-returns numeric
-language plpgsql stable
+create or replace function recon.margin_of(
+    p_account ledger.accounts, p_valuations recon.valuations[]
+) returns numeric
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -95,7 +96,7 @@ begin
             select
                 coalesce(sum(v.margin_used) filter (where v.units > 0), 0) as long_margin,
                 coalesce(sum(v.margin_used) filter (where v.units < 0), 0) as short_margin
-            from recon.valued_positions(p_account, p_snapshot) v
+            from unnest(p_valuations) v
             group by v.symbol
         ) s
     );
@@ -109,7 +110,7 @@ comment on function recon.margin_of is
 -- prices, and whether equity and margin follow from balance and positions. Where the prices of the
 -- broker's moment allow both, the side cannot be judged: a row with a null cause says so.
 create or replace function recon.valuation_differences(
-    p_account ledger.accounts, p_snapshot jsonb, p_bookings recon.bookings[]
+    p_account ledger.accounts, p_tolerances jsonb, p_snapshot jsonb, p_bookings recon.bookings[]
 ) returns setof recon.differences
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -117,16 +118,23 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_pnl numeric := (p_snapshot ->> 'unrealized_pnl')::numeric;
-    v_pnl_allowed numeric := recon.money_allowance('unrealized_pnl', p_account, null, v_pnl);
+    v_pnl_allowed numeric := recon.money_allowance(
+        p_tolerances, 'unrealized_pnl', p_account.money_scale, v_pnl
+    );
     v_equity numeric := (p_snapshot ->> 'equity')::numeric;
-    v_equity_allowed numeric := recon.money_allowance('equity', p_account, null, v_equity);
+    v_equity_allowed numeric := recon.money_allowance(
+        p_tolerances, 'equity', p_account.money_scale, v_equity
+    );
     v_margin_used numeric := (p_snapshot ->> 'margin_used')::numeric;
     v_cash numeric;  -- the broker's, credit included
     v_sum record;
     v_is_at_mid boolean := false;
     v_margin numeric;
+    v_valuations recon.valuations[] := array(
+        select v from recon.valued_positions(p_account, p_tolerances, p_snapshot) v
+    );
     v_prices recon.differences[] := array(
-        select d from recon.price_differences(p_account, p_snapshot) d
+        select d from recon.price_differences(p_account, v_valuations) d
     );
 begin
     select (p_snapshot ->> 'balance')::numeric + p_account.credit
@@ -149,7 +157,7 @@ begin
             where t.quantity <> 0
         ) as is_priced
     into strict v_sum
-    from recon.valued_positions(p_account, p_snapshot) v;
+    from unnest(v_valuations) v;
 
     if v_sum.is_priced and v_sum.is_spread then
         v_is_at_mid := v_pnl
@@ -216,9 +224,10 @@ begin
                 'No quotes of ours explain the broker''s equity at mid prices.'
             );
         end if;
-        v_margin := recon.margin_of(p_account, p_snapshot);
-        if abs(v_margin_used - v_margin)
-            > recon.money_allowance('margin_used', p_account, null, v_margin_used) then
+        v_margin := recon.margin_of(p_account, v_valuations);
+        if abs(v_margin_used - v_margin) > recon.money_allowance(
+            p_tolerances, 'margin_used', p_account.money_scale, v_margin_used
+        ) then
             return query select * from recon.account_difference(
                 p_account, 'margin_used', 'margin', 'margin_used', v_margin, v_margin_used,
                 'The broker uses another margin for the same positions.'

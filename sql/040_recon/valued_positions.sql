@@ -42,14 +42,9 @@ comment on function recon.quotes_around is
 -- and average price, the cost is ours, since theirs is rounded. Then what differs is the price or
 -- the conversion rate alone, whatever bookings are missing. tight is what rounding and another
 -- conversion rate explain; slack also half the spread, and what is tolerated of prices.
-create or replace function recon.valued_positions(p_account ledger.accounts, p_snapshot jsonb)
-returns table (
-    symbol text, instrument_id bigint, position_side text, units numeric, cost numeric,
-    theirs numeric, rate numeric, is_converted boolean,
-    low numeric, high numeric, low_mid numeric, high_mid numeric,
-    tight numeric, slack numeric, is_spread boolean, margin_used numeric,
-    quoted_from timestamptz, is_stale boolean, priced_at timestamptz
-)
+create or replace function recon.valued_positions(
+    p_account ledger.accounts, p_tolerances jsonb, p_snapshot jsonb
+) returns setof recon.valuations
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -69,10 +64,8 @@ begin
         s.tight,
         s.tight + abs(u.units) * r.rate * (
             q.spread * 0.5
-            + recon.allowance('price', p_account.account_id, i.instrument_id, q.high_mid)
-        ) + recon.allowance(
-            'unrealized_pnl', p_account.account_id, i.instrument_id, t.unrealized_pnl
-        ),
+            + recon.allowance(p_tolerances, 'price', i.symbol, q.high_mid)
+        ) + recon.allowance(p_tolerances, 'unrealized_pnl', i.symbol, t.unrealized_pnl),
         q.spread > 0,
         equity.to_account_currency(
             abs(u.units) * q.high_mid * i.margin_rate, r.rate, p_account.money_scale
@@ -88,9 +81,7 @@ begin
         on p.account_id = p_account.account_id and p.instrument_id = i.instrument_id
         and p.position_side = t.position_side and p.quantity = t.quantity
         and abs(market.round_div(p.cost, p.quantity * i.contract_size, 10) - t.average_price)
-            <= recon.allowance(
-                'average_price', p_account.account_id, i.instrument_id, t.average_price
-            )
+            <= recon.allowance(p_tolerances, 'average_price', i.symbol, t.average_price)
     cross join lateral recon.quotes_around(
         i.instrument_id, v_from - v_window, v_taken_at + v_window
     ) q
@@ -110,8 +101,7 @@ begin
             v_minor
             + case when i.quote_currency <> p_account.currency
                 then recon.allowance(
-                    'conversion', p_account.account_id, i.instrument_id,
-                    greatest(abs(v.a), abs(v.b))
+                    p_tolerances, 'conversion', i.symbol, greatest(abs(v.a), abs(v.b))
                 ) else 0 end
             -- an average price that is not ours is rounded
             + case when p.cost is null

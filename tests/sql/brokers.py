@@ -1,91 +1,137 @@
-"""A broker made by hand: what it would answer, built up booking by booking."""
+"""A broker made by hand. It keeps its books in an account of its own, which no broker has, and
+answers what stands there: an honest copy, unless a test tells the two sides different things."""
 
-import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from tests.factories import Connection, Row, every, one
+from tests.factories import Connection, Row, account, entry, every, fill, one
 
 Answer = dict[str, Any]
 
 
 def now() -> datetime:
+    """This moment."""
     return datetime.now(UTC)
 
 
-def account_at_broker(
-    conn: Connection,
-    currency: str = "USD",
-    mode: str = "netting",
-    scale: int = 2,
-    broker_account_id: str = "A-1",
-) -> int:
-    """Open an account that has a broker account; its id."""
-    account_id: int = one(
-        conn,
-        "select account_id from api.open_account('At broker', %s, %s, 'sim', %s, "
-        "p_money_scale => %s)",
-        [currency, mode, broker_account_id, scale],
-    )["account_id"]
-    return account_id
+def quote(conn: Connection, *rows: tuple[str, str, str]) -> None:
+    """Ticks of this very moment: symbol, bid, ask."""
+    conn.execute(
+        "select api.ingest_ticks(%s, %s, %s::text[]::numeric[], %s::text[]::numeric[])",
+        [
+            [row[0] for row in rows],
+            [now()] * len(rows),
+            [row[1] for row in rows],
+            [row[2] for row in rows],
+        ],
+    )
 
 
 class HandBroker:
-    """A broker whose figures are set by hand; by default an honest copy of what it was told.
+    """An account at a broker, and the ledger's account of it."""
 
-    It books what the ledger books, as the ledger does, and values positions by the ledger's own
-    figures, unless a test spoils `spoil(snapshot)` or tells the two sides different things.
-    """
-
-    def __init__(self, conn: Connection, account_id: int, currency: str = "USD") -> None:
+    def __init__(
+        self,
+        conn: Connection,
+        currency: str = "USD",
+        mode: str = "netting",
+        scale: int = 2,
+        number: str = "A-1",
+    ) -> None:
         self.conn = conn
-        self.account_id = account_id
         self.currency = currency
+        self.mode = mode
+        self.account_id: int = one(
+            conn,
+            "select account_id from api.open_account('At broker', %s, %s, 'sim', %s, "
+            "p_money_scale => %s)",
+            [currency, mode, number, scale],
+        )["account_id"]
+        self.own_id = account(conn, currency, None, mode, scale=scale, name="The broker's own")
         self.transactions: list[Answer] = []
-        self.asked_to: str | None = None
+        self.told = 0
+        """How many transactions have been told."""
 
-    # What it books ---------------------------------------------------------------------------
+    # What it books: on both sides, unless it says "only" -----------------------------------------
 
-    def book(self, **transaction: Any) -> str:
-        """Book a transaction here; its id."""
+    def fill_only(
+        self,
+        symbol: str,
+        side: str,
+        quantity: str,
+        price: str,
+        *,
+        commission: str = "0",
+        effect: str = "auto",
+        **told: Any,
+    ) -> str:
+        """Book a trade at the broker only; its id."""
+        booked = fill(
+            self.conn, self.own_id, symbol, side, quantity, price, effect, commission=commission
+        )
+        return self._tell(
+            {
+                "kind": "fill",
+                "symbol": symbol,
+                "side": side,
+                "quantity": quantity,
+                "opened_quantity": "0" if effect == "close" else quantity,
+                "price": price,
+                "commission": commission,
+                "realized_pnl": plain(booked["realized_pnl"]),
+                **told,
+            }
+        )
+
+    def entry_only(self, kind: str, amount: str) -> str:
+        """Book a cash movement at the broker only; its id."""
+        entry(self.conn, self.own_id, kind, amount)
+        return self._tell({"kind": "entry", "entry_kind": kind, "amount": amount})
+
+    def fill(
+        self,
+        symbol: str,
+        side: str,
+        quantity: str,
+        price: str,
+        *,
+        commission: str = "0",
+        effect: str = "auto",
+    ) -> Row:
+        """Book a trade; the ledger's fill."""
+        external_id = self.fill_only(
+            symbol, side, quantity, price, commission=commission, effect=effect
+        )
+        return fill(
+            self.conn, self.account_id, symbol, side, quantity, price, effect, commission,
+            external_id,
+        )  # fmt: skip
+
+    def entry(self, kind: str, amount: str) -> Row:
+        """Book a cash movement; the ledger's entry."""
+        return entry(self.conn, self.account_id, kind, amount, self.entry_only(kind, amount))
+
+    def _tell(self, transaction: Answer) -> str:
         transaction_id = str(len(self.transactions) + 1)
         self.transactions.append(
             {"transaction_id": transaction_id, "at": now().isoformat(), **transaction}
         )
         return transaction_id
 
-    def fill(self, symbol: str, side: str, quantity: str, price: str, **more: Any) -> str:
-        """Book a trade here only."""
-        return self.book(
-            kind="fill", symbol=symbol, side=side, quantity=quantity, price=price, **more
-        )
-
-    def entry(self, entry_kind: str, amount: str, **more: Any) -> str:
-        """Book a cash movement here only."""
-        return self.book(kind="entry", entry_kind=entry_kind, amount=amount, **more)
-
-    # What it answers -------------------------------------------------------------------------
+    # What it answers -----------------------------------------------------------------------------
 
     def snapshot(self) -> Answer:
-        """What the ledger says, as this broker would say it: a faithful copy."""
+        """Its books and its prices as they stand."""
         state = one(
-            self.conn, "select * from api.account_states where account_id = %s", [self.account_id]
-        )
-        positions = every(
-            self.conn, "select * from api.positions where account_id = %s", [self.account_id]
+            self.conn, "select * from api.account_states where account_id = %s", [self.own_id]
         )
         return {
             "transaction_id": str(len(self.transactions)),
             "taken_at": now().isoformat(),
             "currency": self.currency,
-            "balance": plain(state["balance"]),
-            "equity": plain(state["equity"]),
-            "unrealized_pnl": plain(state["unrealized_pnl"]),
-            "margin_equity": plain(state["margin_equity"]),
-            "margin_used": plain(state["margin_used"]),
             "positions": [
                 {
                     "symbol": position["symbol"],
@@ -94,13 +140,35 @@ class HandBroker:
                     "average_price": plain(position["average_price"]),
                     "unrealized_pnl": plain(position["unrealized_pnl"]),
                 }
-                for position in positions
+                for position in every(
+                    self.conn, "select * from api.positions where account_id = %s", [self.own_id]
+                )
             ],
+        } | {
+            name: plain(state[name])
+            for name in ("balance", "equity", "unrealized_pnl", "margin_equity", "margin_used")
         }
 
-    def new_transactions(self) -> list[Answer]:
-        """Those after the ones that were asked for last."""
-        return self.transactions[int(self.asked_to or 0) :]
+    def since(self) -> str | None:
+        """The transaction after which to ask: the last one that was told."""
+        return str(self.told) if self.told else None
+
+    def look(self, **spoiled: Any) -> Row:
+        """One look at it, with some figures other than they are; the run."""
+        return self.compare({**self.snapshot(), **spoiled})
+
+    def compare(self, snapshot: Answer) -> Row:
+        """Have a snapshot compared, with all transactions that have not been told; the run."""
+        run = answer(
+            self.conn,
+            self.account_id,
+            snapshot,
+            self.transactions[self.told :],
+            self.since(),
+        )
+        if run["outcome"] != "failed":
+            self.told = len(self.transactions)
+        return run
 
 
 def plain(amount: Decimal) -> str:
@@ -112,46 +180,19 @@ def answer(
     conn: Connection,
     account_id: int,
     snapshot: object,
-    transactions: object = (),
+    transactions: object,
     since: str | None = None,
 ) -> Row:
     """Have an answer compared; the run."""
     return one(
         conn,
         "select * from api.record_broker_answer(%s, %s, %s, %s)",
-        [
-            account_id,
-            Jsonb(snapshot),
-            Jsonb(list(transactions) if isinstance(transactions, tuple) else transactions),
-            since,
-        ],
+        [account_id, Jsonb(snapshot), Jsonb(transactions), since],
     )
 
 
-def look(broker: HandBroker, **spoiled: Any) -> Row:
-    """One look at the broker, some of whose figures are spoiled; the run."""
-    run = answer(
-        broker.conn,
-        broker.account_id,
-        {**broker.snapshot(), **spoiled},
-        broker.new_transactions(),
-        broker.asked_to,
-    )
-    if run["outcome"] != "failed":
-        broker.asked_to = str(len(broker.transactions))
-    return run
-
-
-def discrepancies(conn: Connection, *, lasting: bool = True) -> list[Row]:
-    """The discrepancies that last, or all, in the order that they were opened."""
+def lasting(conn: Connection) -> list[Row]:
+    """The discrepancies that last, in the order that they were opened."""
     return every(
-        conn,
-        "select * from api.discrepancies where resolved_at is null or not %s"
-        " order by discrepancy_id",
-        [lasting],
+        conn, "select * from api.discrepancies where resolved_at is null order by discrepancy_id"
     )
-
-
-def dump(answer: Answer) -> str:
-    """An answer as JSON text."""
-    return json.dumps(answer)

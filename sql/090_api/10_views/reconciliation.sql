@@ -12,6 +12,22 @@ comment on column api.accounts_to_reconcile.last_transaction_id is
     'The broker''s last transaction that is known: ask for those after it; null before the first '
     'answer.';
 
+-- Here, since a view below shows it.
+create or replace function api.tolerances_at(
+    p_account_id bigint, p_at timestamptz default clock_timestamp()
+) returns jsonb
+language sql stable
+security definer  -- reads the private tables
+set search_path = pg_catalog, pg_temp
+return recon.tolerances_at(p_account_id, p_at);
+
+comment on function api.tolerances_at is
+    'What was tolerated at a moment for an account, by kind, and by kind and symbol where an '
+    'instrument has a tolerance of its own.';
+
+grant execute on function api.tolerances_at
+    to tidemark_trading, tidemark_reconcile, tidemark_readonly;
+
 create or replace view api.reconciliation_runs as
 select
     r.run_id,
@@ -25,7 +41,7 @@ select
     r.transactions,
     r.differences,
     case when r.outcome in ('passed', 'discrepancies')
-        then recon.tolerances_at(r.account_id, r.started_at) end as tolerances
+        then api.tolerances_at(r.account_id, r.started_at) end as tolerances
 from recon.runs r;
 
 comment on view api.reconciliation_runs is
