@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import httpx2
 import msgspec
 import stamina
+import stamina.instrumentation
 
 from glue.brokers import (
     BrokerAnswerError,
@@ -72,6 +73,7 @@ class Oanda:
         attempts: int = ATTEMPTS,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
+        stamina.instrumentation.set_on_retry_hooks([])  # the error that is left says what it was
         self._host = urlsplit(url).netloc
         self._timeout = timeout
         self._attempts = attempts
