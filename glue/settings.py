@@ -67,6 +67,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`console` or `json`."""
 
     @property
+    def has_broker(self) -> bool:
+        """Whether there is a broker to compare with."""
+        return self.oanda_token is not None or self.oanda_token_file is not None
+
+    @property
     def listen_address(self) -> Address:
         """`listen`, parsed."""
         return Address.parse(self.listen)

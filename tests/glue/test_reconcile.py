@@ -389,7 +389,7 @@ class TestBeat:
         self, desk: Desk, log: Path, database: Database
     ) -> None:
         account_id = desk.open()
-        address = up.free_address(Address("127.0.0.1", 0))
+        address = up.free_address(Address("127.0.0.1", 0), "it")
         with reconciler(desk, log, "--metrics-listen", str(address)):
             until(lambda: desk.outcomes() != [], "the first run")
             with database.connect() as holder, holder.transaction():
