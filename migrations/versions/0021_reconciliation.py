@@ -207,7 +207,8 @@ create type recon.valuations as (
     tight numeric,
     slack numeric,
     is_spread boolean,
-    margin_used numeric,
+    low_margin numeric,
+    high_margin numeric,
     quoted_from timestamptz,
     is_stale boolean,
     priced_at timestamptz

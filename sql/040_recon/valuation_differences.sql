@@ -81,30 +81,32 @@ comment on function recon.price_differences is
 
 -- Margin that the broker's positions need by our prices, at the account's terms for hedged ones.
 create or replace function recon.margin_of(
-    p_account ledger.accounts, p_valuations recon.valuations[]
-) returns numeric
-language plpgsql immutable
+    p_account ledger.accounts, p_valuations recon.valuations[], out low numeric, out high numeric
+)
+language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-begin
-    return (
-        select coalesce(sum(case p_account.hedged_margin
-            when 'net' then abs(s.long_margin - s.short_margin)
-            else greatest(s.long_margin, s.short_margin)
+    select
+        coalesce(sum(case p_account.hedged_margin
+            when 'net' then abs(s.low_long - s.low_short) else greatest(s.low_long, s.low_short)
+        end), 0),
+        coalesce(sum(case p_account.hedged_margin
+            when 'net' then abs(s.high_long - s.high_short)
+            else greatest(s.high_long, s.high_short)
         end), 0)
-        from (
-            select
-                coalesce(sum(v.margin_used) filter (where v.units > 0), 0) as long_margin,
-                coalesce(sum(v.margin_used) filter (where v.units < 0), 0) as short_margin
-            from unnest(p_valuations) v
-            group by v.symbol
-        ) s
-    );
-end
+    from (
+        select
+            coalesce(sum(v.low_margin) filter (where v.units > 0), 0) as low_long,
+            coalesce(sum(v.low_margin) filter (where v.units < 0), 0) as low_short,
+            coalesce(sum(v.high_margin) filter (where v.units > 0), 0) as high_long,
+            coalesce(sum(v.high_margin) filter (where v.units < 0), 0) as high_short
+        from unnest(p_valuations) v
+        group by v.symbol
+    ) s;
 $$;
 
 comment on function recon.margin_of is
-    'Margin used by the positions of a snapshot, at our prices and margin rates.';
+    'Margin used by the positions of a snapshot, by the lowest and highest of our prices.';
 
 -- The account's own figures: whether unrealized P&L or equity is at mid where ours is at side
 -- prices, and whether equity and margin follow from balance and positions. Where the prices of the
@@ -129,7 +131,8 @@ declare
     v_cash numeric;  -- the broker's, credit included
     v_sum record;
     v_is_at_mid boolean := false;
-    v_margin numeric;
+    v_margin record;
+    v_nearest numeric;
     v_valuations recon.valuations[] := array(
         select v from recon.valued_positions(p_account, p_tolerances, p_snapshot) v
     );
@@ -225,11 +228,12 @@ begin
             );
         end if;
         v_margin := recon.margin_of(p_account, v_valuations);
-        if abs(v_margin_used - v_margin) > recon.money_allowance(
+        v_nearest := least(greatest(v_margin_used, v_margin.low), v_margin.high);
+        if abs(v_margin_used - v_nearest) > recon.money_allowance(
             p_tolerances, 'margin_used', p_account.money_scale, v_margin_used
         ) then
             return query select * from recon.account_difference(
-                p_account, 'margin_used', 'margin', 'margin_used', v_margin, v_margin_used,
+                p_account, 'margin_used', 'margin', 'margin_used', v_nearest, v_margin_used,
                 'The broker uses another margin for the same positions.'
             );
         end if;

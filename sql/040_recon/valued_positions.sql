@@ -38,6 +38,43 @@ comment on function recon.quotes_around is
     'Lowest and highest prices of an instrument between two moments, its widest spread and when '
     'it was quoted last; nulls without a quote.';
 
+-- The conversion rates that the quotes of that time give.
+create or replace function recon.rates_around(
+    p_from_currency text, p_to_currency text, p_from timestamptz, p_to timestamptz,
+    out rate numeric, out low numeric, out high numeric, out fresh_until timestamptz
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    if p_from_currency = p_to_currency then
+        rate := 1;
+        low := 1;
+        high := 1;
+        return;
+    end if;
+    select d.rate, least(d.rate, min(r.rate)), greatest(d.rate, max(r.rate)), d.fresh_until
+    into rate, low, high, fresh_until
+    from market.conversion_rates c
+    join market.dated_conversion_rates d using (from_currency, to_currency)
+    cross join lateral recon.quotes_around(c.first_instrument_id, p_from, p_to) one
+    cross join lateral recon.quotes_around(c.second_instrument_id, p_from, p_to) two
+    cross join unnest(array[one.low_mid, one.high_mid]) first_mid
+    cross join unnest(array[two.low_mid, two.high_mid]) second_mid
+    cross join lateral (
+        select market.path_rate(
+            first_mid, c.first_is_inverse, second_mid, c.second_is_inverse
+        ) as rate
+    ) r
+    where c.from_currency = p_from_currency and c.to_currency = p_to_currency
+    group by d.rate, d.fresh_until;
+end
+$$;
+
+comment on function recon.rates_around is
+    'The conversion rate between two currencies, and the lowest and highest between two moments.';
+
 -- The broker's positions, valued at our quotes of its moment. Where both sides agree on quantity
 -- and average price, the cost is ours, since theirs is rounded. Then what differs is the price or
 -- the conversion rate alone, whatever bookings are missing. tight is what rounding and another
@@ -59,24 +96,23 @@ begin
     return query
     select
         t.symbol, i.instrument_id, t.position_side, u.units, c.cost, t.unrealized_pnl, r.rate,
-        i.quote_currency <> p_account.currency,
-        least(v.a, v.b), greatest(v.a, v.b), least(v.mid_a, v.mid_b), greatest(v.mid_a, v.mid_b),
+        i.quote_currency <> p_account.currency, v.low, v.high, v.low_mid, v.high_mid,
         s.tight,
-        s.tight + abs(u.units) * r.rate * (
+        s.tight + abs(u.units) * r.high * (
             q.spread * 0.5
             + recon.allowance(p_tolerances, 'price', i.symbol, q.high_mid)
         ) + recon.allowance(p_tolerances, 'unrealized_pnl', i.symbol, t.unrealized_pnl),
         q.spread > 0,
-        equity.to_account_currency(
-            abs(u.units) * q.high_mid * i.margin_rate, r.rate, p_account.money_scale
-        ),
+        abs(u.units) * q.low_mid * r.low * i.margin_rate,
+        abs(u.units) * q.high_mid * r.high * i.margin_rate,
         v_from - v_window,
         least(q.last_at + i.stale_after, r.fresh_until) < v_taken_at,
         q.last_at
     from recon.their_positions(p_account, p_snapshot) t
     join market.instruments i on i.symbol = t.symbol
-    left join market.dated_conversion_rates r
-        on r.from_currency = i.quote_currency and r.to_currency = p_account.currency
+    cross join lateral recon.rates_around(
+        i.quote_currency, p_account.currency, v_from - v_window, v_taken_at + v_window
+    ) r
     left join ledger.positions p
         on p.account_id = p_account.account_id and p.instrument_id = i.instrument_id
         and p.position_side = t.position_side and p.quantity = t.quantity
@@ -88,20 +124,23 @@ begin
     cross join lateral (select t.quantity * i.contract_size as units) u
     cross join lateral (select coalesce(p.cost, t.average_price * u.units) as cost) c
     cross join lateral (
-        select
-            (u.units * case when u.units > 0 then q.low_bid else q.low_ask end - c.cost)
-                * r.rate as a,
-            (u.units * case when u.units > 0 then q.high_bid else q.high_ask end - c.cost)
-                * r.rate as b,
-            (u.units * q.low_mid - c.cost) * r.rate as mid_a,
-            (u.units * q.high_mid - c.cost) * r.rate as mid_b
+        select min(side.pnl * rate) as low, max(side.pnl * rate) as high,
+               min(mid.pnl * rate) as low_mid, max(mid.pnl * rate) as high_mid
+        from unnest(
+            case when u.units > 0 then array[q.low_bid, q.high_bid]
+                else array[q.low_ask, q.high_ask] end,
+            array[q.low_mid, q.high_mid]
+        ) prices (side, mid)
+        cross join lateral (select u.units * prices.side - c.cost as pnl) side
+        cross join lateral (select u.units * prices.mid - c.cost as pnl) mid
+        cross join unnest(array[r.low, r.high]) rate
     ) v
     cross join lateral (
         select
             v_minor
             + case when i.quote_currency <> p_account.currency
                 then recon.allowance(
-                    p_tolerances, 'conversion', i.symbol, greatest(abs(v.a), abs(v.b))
+                    p_tolerances, 'conversion', i.symbol, greatest(abs(v.low), abs(v.high))
                 ) else 0 end
             -- an average price that is not ours is rounded
             + case when p.cost is null

@@ -395,16 +395,16 @@ def test_what_comes_again_is_a_new_discrepancy(conn: Connection, broker: HandBro
     assert len(every(conn, "select * from api.alerts")) == 2
 
 
-def test_both_calls_in_one_transaction_and_nothing_after_a_rollback(
-    conn: Connection, broker: HandBroker
+def test_two_looks_in_one_transaction_leave_nothing_after_a_rollback(
+    conn: Connection, database: Database, broker: HandBroker
 ) -> None:
     entry(conn, broker.own_id, "adjustment", "5")
     snapshot = broker.snapshot()
-    with pytest.raises(RuntimeError), conn.transaction():
+    with transaction(database) as dry:
         for _ in range(2):
-            run = answer(conn, broker.account_id, snapshot, broker.transactions)
+            run = answer(dry, broker.account_id, snapshot, broker.transactions)
         assert run["outcome"] == "discrepancies"
-        raise RuntimeError
+        dry.rollback()
     for table in ("runs", "discrepancies", "broker_transactions", "accounts"):
         assert every(conn, f"select * from recon.{table}") == []
 
@@ -595,10 +595,11 @@ def test_what_is_booked_while_it_looks_decides(
     assert every(conn, "select * from api.discrepancies") == []
 
 
-def test_an_old_snapshot_is_refused(conn: Connection, broker: HandBroker) -> None:
-    with pytest.raises(psycopg.Error) as error, conn.transaction():
-        conn.execute("set transaction isolation level repeatable read")
-        conn.execute("select api.record_broker_failure(%s, 'x')", [broker.account_id])
+def test_an_old_snapshot_is_refused(database: Database, broker: HandBroker) -> None:
+    with transaction(database) as old:
+        old.execute("set transaction isolation level repeatable read")
+        with pytest.raises(psycopg.Error) as error:
+            old.execute("select api.record_broker_failure(%s, 'x')", [broker.account_id])
     assert error.value.sqlstate == "TM141"
 
 
