@@ -122,27 +122,24 @@ $$;
 
 comment on function recon.resolve_alert is 'Ends an alert and tells it.';
 
--- When a channel's quiet hours, that it is in now, end; null where it is not quiet.
-create or replace function recon.quiet_until(p_channel recon.alert_channels, p_now timestamptz)
-returns timestamptz
-language sql stable
+-- Over midnight, if the end is the earlier.
+create or replace function recon.is_quiet(p_channel recon.alert_channels, p_now timestamptz)
+returns boolean
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select (
-        local.at::date + p_channel.quiet_to
-            + case when local.at::time >= p_channel.quiet_to then interval '1 day'
-                else interval '0' end
-    ) at time zone p_channel.time_zone
-    from (select p_now at time zone p_channel.time_zone as at) local
-    where case
+declare
+    v_time time := (p_now at time zone p_channel.time_zone)::time;
+begin
+    return coalesce(case
         when p_channel.quiet_from < p_channel.quiet_to
-            then local.at::time >= p_channel.quiet_from and local.at::time < p_channel.quiet_to
-        else local.at::time >= p_channel.quiet_from or local.at::time < p_channel.quiet_to
-    end;
+            then v_time >= p_channel.quiet_from and v_time < p_channel.quiet_to
+        else v_time >= p_channel.quiet_from or v_time < p_channel.quiet_to
+    end, false);
+end
 $$;
 
-comment on function recon.quiet_until is
-    'When the quiet hours that a channel is in end; null where it is not in any.';
+comment on function recon.is_quiet is 'Whether a moment is in the quiet hours of a channel.';
 
 create or replace function recon.retry_delay(p_attempts int) returns interval
 language sql immutable parallel safe

@@ -15,11 +15,20 @@ begin
     select
         b.bookings,
         array(
-            select d from recon.transaction_differences(a, b.bookings) d
-            union all
-            select d from recon.total_differences(a, k.tolerances, p_snapshot, b.bookings) d
-            union all
-            select d from recon.valuation_differences(a, k.tolerances, p_snapshot, b.bookings) d
+            select f.d
+            from (
+                select distinct on ((d).subject) d
+                from (
+                    select d from recon.transaction_differences(a, b.bookings) d
+                    union all
+                    select d from recon.total_differences(a, k.tolerances, p_snapshot, b.bookings) d
+                    union all
+                    select d
+                    from recon.valuation_differences(a, k.tolerances, p_snapshot, b.bookings) d
+                ) all_found
+                -- other conversion rates show in the balance and in unrealized P&L
+                order by (d).subject, (d).cause is null, (d).field
+            ) f
         ),
         a.last_event_seq,
         (
@@ -46,8 +55,9 @@ comment on function recon.look is
     'The bookings of an account beside the broker''s, what differs, and how far its numbers '
     'reached, at one moment.';
 
--- Where nothing that was booked differs, bookings of both sides that are each other's counterpart
--- are done with: later looks begin after them.
+-- Bookings that are each other's counterpart are done with, and later looks begin after them: all
+-- where nothing that was booked differs, else those whose amounts are equal to the last digit. The
+-- others may explain what differs.
 create or replace function recon.settle(
     p_account_id bigint, p_bookings recon.bookings[], p_differences recon.differences[],
     p_last_event_seq bigint, p_last_entry_id bigint
@@ -56,20 +66,19 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 as $$
-begin
-    if exists (
+declare
+    v_agree boolean := not exists (
         select from unnest(p_differences) f
         where f.cause is not null and not f.is_young
           and f.field in ('fill', 'entry', 'balance', 'quantity', 'average_price')
-    ) then
-        return;
-    end if;
-
+    );
+begin
     update recon.broker_transactions t
     set is_settled = true, fill_id = b.fill_id, entry_id = b.entry_id
     from unnest(p_bookings) b
     where t.account_id = p_account_id and t.external_id = b.external_id
-      and b.standing = 'matched' and not b.is_ahead and not b.is_young
+      and b.standing = 'matched' and not b.is_amiss and not b.is_ahead and not b.is_young
+      and (v_agree or b.their_amount = b.our_amount)
       and not exists (
           select from unnest(p_bookings) o where o.symbol = b.symbol and o.is_amiss
       );
@@ -87,10 +96,11 @@ begin
         from unnest(p_bookings) b
         left join recon.broker_transactions t
             on t.account_id = p_account_id and t.external_id = b.external_id
-        where b.standing not in ('void') and not coalesce(t.is_settled, false)
+        where (b.is_amiss or not coalesce(t.is_settled, false))
+          and not (b.standing = 'void' and v_agree)
     ) s
     where account_id = p_account_id
-      and (settled_event_seq, settled_entry_id) is distinct from (s.event_seq, s.entry_id);
+      and (s.event_seq > settled_event_seq or s.entry_id > settled_entry_id);
 end
 $$;
 

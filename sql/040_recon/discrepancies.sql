@@ -159,7 +159,7 @@ comment on function recon.keep_discrepancies is
 
 create or replace function recon.resolve_discrepancy(
     p_discrepancy_id bigint, p_resolution text, p_now timestamptz
-) returns void
+) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -170,14 +170,21 @@ begin
             then format('repaired: booked as %s', evidence ->> 'repaired_as')
             else p_resolution end
     where discrepancy_id = p_discrepancy_id and resolved_at is null;
+    if not found then
+        return array[]::bigint[];
+    end if;
     perform recon.post_discrepancy(p_discrepancy_id);
-    perform recon.resolve_alert(alert_id, p_now)
-    from recon.alerts
-    where discrepancy_id = p_discrepancy_id and resolved_at is null;
+    return array(
+        select r.alert_id
+        from recon.alerts a
+        cross join lateral recon.resolve_alert(a.alert_id, p_now) r
+        where a.discrepancy_id = p_discrepancy_id and a.resolved_at is null
+    );
 end
 $$;
 
-comment on function recon.resolve_discrepancy is 'Ends a discrepancy, and its alert.';
+comment on function recon.resolve_discrepancy is
+    'Ends a discrepancy and its alert, and returns the ids of the alerts.';
 
 -- Raises the severity of a discrepancy that nobody has acknowledged, once, and of its alert.
 -- The caller holds the account's lock. Returns the alerts that have changed.

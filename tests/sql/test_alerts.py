@@ -217,12 +217,9 @@ def test_quiet_hours_hold_back_what_is_not_critical(conn: Connection, broker: Ha
     channel(conn, "day", quiet_from=local(2), quiet_to=local(-1), time_zone="Asia/Tokyo")
     differ(broker)
     assert [due["channel"] for due in take(conn)] == ["day"]
-    waits = one(conn, "select * from api.alert_deliveries where channel = 'night'")
-    hours = (waits["due_at"] - now()).total_seconds() / 3600
-    assert 1.9 < hours < 2.1
-    age(conn, "3 hours")
-    channel(conn, "night")
-    assert {due["channel"] for due in take(conn)} == {"day", "night"}
+    assert take(conn) == []
+    channel(conn, "night", quiet_from=local(-2), quiet_to=local(-1), time_zone="Asia/Tokyo")
+    assert [due["channel"] for due in take(conn)] == ["night"]
 
 
 def test_quiet_hours_do_not_hold_back_what_is_critical(
@@ -236,29 +233,24 @@ def test_quiet_hours_do_not_hold_back_what_is_critical(
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "moment", "until"),
+    ("start", "end", "moment", "is_quiet"),
     [
-        ("22:00", "07:00", "2026-07-01 21:59+02", None),
-        ("22:00", "07:00", "2026-07-01 22:00+02", "2026-07-02 07:00+02"),
-        ("22:00", "07:00", "2026-07-02 06:59+02", "2026-07-02 07:00+02"),
-        ("22:00", "07:00", "2026-07-02 07:00+02", None),
-        ("12:00", "13:00", "2026-07-01 12:30+02", "2026-07-01 13:00+02"),
-        ("12:00", "13:00", "2026-07-01 13:00+02", None),
-        ("22:00", "07:00", "2026-10-24 23:00+02", "2026-10-25 07:00+01"),
-        (None, None, "2026-07-01 03:00+02", None),
+        ("22:00", "07:00", "2026-07-01 21:59+02", False),
+        ("22:00", "07:00", "2026-07-01 22:00+02", True),
+        ("22:00", "07:00", "2026-07-02 06:59+02", True),
+        ("22:00", "07:00", "2026-07-02 07:00+02", False),
+        ("22:00", "07:00", "2026-01-02 07:00+02", True),
+        ("12:00", "13:00", "2026-07-01 12:00+02", True),
+        ("12:00", "13:00", "2026-07-01 13:00+02", False),
+        (None, None, "2026-07-01 03:00+02", False),
     ],
 )
 def test_quiet_hours_are_local(
-    conn: Connection, start: str | None, end: str | None, moment: str, until: str | None
+    conn: Connection, start: str | None, end: str | None, moment: str, is_quiet: bool
 ) -> None:
     channel(conn, quiet_from=start, quiet_to=end, time_zone="Europe/Berlin")
-    row = one(
-        conn,
-        "select recon.quiet_until(c, %s) as until, %s::timestamptz as expected"
-        " from recon.alert_channels c",
-        [moment, until],
-    )
-    assert row["until"] == row["expected"]
+    row = one(conn, "select recon.is_quiet(c, %s) as is_so from recon.alert_channels c", [moment])
+    assert row["is_so"] is is_quiet
 
 
 @pytest.mark.parametrize(
@@ -327,6 +319,17 @@ def test_what_is_acknowledged_is_not_escalated(conn: Connection, broker: HandBro
     age(conn)
     broker.look()
     assert judge(conn) == []
+
+
+def test_what_no_look_can_end_any_more_is_ended(conn: Connection, broker: HandBroker) -> None:
+    differ(broker)
+    conn.execute("select api.set_reconciliation_terms(%s, p_is_enabled => false)",
+                 [broker.account_id])  # fmt: skip
+    assert judge(conn) == [("discrepancy", "resolved")]
+    found = one(conn, "select * from api.discrepancies")
+    assert found["resolution"] == "the account is not reconciled any more"
+    assert judge(conn) == []
+    assert_sound(conn)
 
 
 # The dead-man's switch

@@ -486,3 +486,60 @@ def test_a_position_without_a_price_of_ours_is_not_judged(
     assert broker.compare(snapshot)["differences"] == 0
     quote(conn, ("GBP/USD", "1.3", "1.3"))
     assert broker.compare(snapshot)["differences"] == 1
+
+
+def test_other_conversion_rates_are_one_discrepancy_wherever_they_show(
+    conn: Connection, broker: HandBroker
+) -> None:
+    broker.fill("USD/JPY", "buy", "20000", "140")
+    broker.look()
+    external_id = broker.fill_only("USD/JPY", "sell", "10000", "150.00", realized_pnl="640.00")
+    sold = fill(
+        conn, broker.account_id, "USD/JPY", "sell", "10000", "150.00", external_id=external_id
+    )
+    entry(conn, broker.own_id, "adjustment", plain(D("640.00") - sold["realized_pnl"]))
+    snapshot = broker.snapshot()
+    (position,) = [each for each in snapshot["positions"] if each["symbol"] == "USD/JPY"]
+    position["unrealized_pnl"] = shifted(position["unrealized_pnl"], "-20")
+    found = only_discrepancy(
+        broker,
+        positions=snapshot["positions"],
+        unrealized_pnl=shifted(snapshot["unrealized_pnl"], "-20"),
+        equity=shifted(snapshot["equity"], "-20"),
+    )
+    assert (found["cause"], found["field"]) == ("conversion", "balance")
+
+
+def test_a_discrepancy_that_changes_is_told_again_and_stays_one(
+    conn: Connection, broker: HandBroker
+) -> None:
+    entry(conn, broker.own_id, "adjustment", "-7.25")
+    first = only_discrepancy(broker)
+    entry(conn, broker.own_id, "adjustment", "-1")
+    broker.look()
+    broker.look()
+    (found,) = lasting(conn)
+    assert found["discrepancy_id"] == first["discrepancy_id"]
+    assert found["difference"] == D("-8.25")
+    events = every(conn, "select body from ledger.events where kind = 'discrepancy'")
+    assert [event["body"]["difference"] for event in events] == ["-7.25", "-8.25"]
+    assert len(every(conn, "select * from api.alerts")) == 1
+
+
+def test_causes_that_come_together_are_told_apart(conn: Connection, broker: HandBroker) -> None:
+    broker.fill_only(EUR_USD, "buy", "300", "1.1002", commission="2")
+    broker.entry_only("financing", "-0.80")
+    fill(conn, broker.account_id, "USD/JPY", "sell", "100", "150", external_id="x")
+    entry(conn, broker.own_id, "adjustment", "4")
+    for _ in range(3):
+        broker.look(margin_used="500")
+    assert {
+        row["cause"]: row["difference"] for row in lasting(conn) if row["cause"] != "margin"
+    } == {
+        "missing_fill": D("300"),
+        "financing": D("-0.80"),
+        "extra_fill": D("100"),
+        "balance": D("4"),
+    }
+    assert len(lasting(conn)) == 5
+    assert_sound(conn)

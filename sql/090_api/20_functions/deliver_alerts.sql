@@ -22,18 +22,13 @@ begin
             using errcode = 'TM414', detail = format('limit: %s, lease: %s', p_limit, p_lease),
                   hint = 'Pass a positive limit and a positive lease.';
     end if;
-    update recon.alert_deliveries d
-    set due_at = recon.quiet_until(c, v_now)
-    from recon.alert_channels c
-    where c.channel_id = d.channel_id and d.delivered_at is null and d.due_at <= v_now
-      and d.severity <> 'critical' and recon.quiet_until(c, v_now) is not null;
-
     return query
     with due as (
         select d.delivery_id
         from recon.alert_deliveries d
         join recon.alert_channels c using (channel_id)
         where d.delivered_at is null and d.due_at <= v_now and c.is_enabled
+          and (d.severity = 'critical' or not recon.is_quiet(c, v_now))
         order by d.due_at, d.delivery_id
         limit p_limit
         for update of d skip locked
