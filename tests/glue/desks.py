@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from glue import db
 from glue.brokers.simulated import SimulatedBroker
 from tests.conftest import Connection
 from tests.factories import Row, every, instrument, one
@@ -33,16 +34,29 @@ class Desk:
     def __init__(self, dsn: str, connection: Connection, broker: SimulatedBroker) -> None:
         self.dsn = dsn
         self.connection = connection
+        self.number_of: dict[int, str] = {}
+        """What the broker calls an account."""
         self.broker = broker
         self.books = broker.books
+        if not every(connection, "select from api.instruments limit 1"):
+            self._set_up()
+
+    def _set_up(self) -> None:
         for symbol in PRICES:
-            instrument(connection, symbol)
+            instrument(self.connection, symbol)
         self.tick(PRICES)
-        connection.execute(
+        self.connection.execute(
             "select from api.set_reconciliation_settings(make_interval(secs => %s),"
             " p_price_window => make_interval(secs => %s))",
             [GRACE, GRACE / 2],
         )
+
+    @classmethod
+    def beside(cls, other: "Desk") -> "Desk":
+        """The same desk for another thread."""
+        desk = cls(other.dsn, db.connect(other.dsn), other.broker)
+        desk.number_of = other.number_of
+        return desk
 
     def tick(self, prices: dict[str, tuple[str, str]]) -> None:
         """Both sides have these prices from now on."""
@@ -66,20 +80,12 @@ class Desk:
             " p_broker_account_id => %s)",
             [f"Desk {number}", currency, broker, number],
         )["account_id"]
+        self.number_of[account_id] = number
         self.connection.execute(
             "select from api.record_entry(%s, 'deposit', 10000, p_external_id => '2')",
             [account_id],
         )
         return account_id
-
-    def number(self, account_id: int) -> str:
-        """What the broker calls an account."""
-        number: str = one(
-            self.connection,
-            "select broker_account_id from api.accounts where account_id = %s",
-            [account_id],
-        )["broker_account_id"]
-        return number
 
     def trade(
         self,
@@ -98,7 +104,7 @@ class Desk:
     ) -> str:
         """A trade that only the broker has."""
         return self.books.record_fill(
-            self.number(account_id), symbol, side, Decimal(quantity), self.price(symbol, side)
+            self.number_of[account_id], symbol, side, Decimal(quantity), self.price(symbol, side)
         )
 
     def trade_in_ledger(
