@@ -8,7 +8,7 @@ PAGE_SOURCES := $(shell find frontend2 -path frontend2/node_modules -prune -o -p
 
 MAKEFLAGS += --jobs=2  # Python's and npm's packages arrive side by side
 
-.PHONY: help install demo test bench lint snapshot page clean
+.PHONY: help install demo test bench soak lint snapshot page clean
 
 help:  ## what can be made here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ test: install $(PAGE)  ## the whole test suite
 
 bench: install $(PAGE)  ## the benchmarks: tables with load, percentiles and the ratio to the floor
 	@$(BIN)/pytest -m bench tests/bench -s $(ARGS)
+
+soak: install $(PAGE)  ## an hour of steady trading with planted faults and restarts; TIDEMARK_SOAK_SECONDS sets another time
+	@TIDEMARK_SOAK_SECONDS=$${TIDEMARK_SOAK_SECONDS:-3600} $(BIN)/pytest tests/faults/test_reconcile_outlives_faults.py $(ARGS)
 
 lint: install  ## ruff, mypy, tsc
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

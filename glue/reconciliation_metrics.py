@@ -47,7 +47,7 @@ class Metrics:
         )
         self.compare_seconds = Histogram(
             "tidemark_reconcile_compare_seconds",
-            "Duration of storing and comparing one answer.",
+            "Duration of storing and comparing one answer, its turn included.",
             buckets=SECONDS,
             registry=self.registry,
         )
