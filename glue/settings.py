@@ -1,6 +1,7 @@
 """Settings come from the environment, typed and checked once."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -114,6 +115,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
+        what = str(error)
+        if named := re.search(r"\$\.(\w+)", what):
+            what = f"TIDEMARK_{named[1].upper()} is {values[named[1]]!r}: {what}"
         raise SettingsError(
-            f"a setting cannot be used: {error}", "See tidemark --help for the settings."
+            f"a setting cannot be used: {what}", "See tidemark --help for the settings."
         ) from error

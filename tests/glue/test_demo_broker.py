@@ -22,8 +22,8 @@ CAUSES = {
     "financing that nobody was told of": {"financing"},
     "values at mid": {"price_side"},
     "prices that stand still": {"stale_price", "unknown", "conversion"},
-    "other conversion rates": {"conversion"},
-    "an old answer": {"extra_fill"},
+    "other conversion rates": {"conversion", "margin"},
+    "an old answer": {"extra_fill", "stale_price"},
     "no answer": set(),
 }
 

@@ -38,6 +38,9 @@ def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         ("TIDEMARK_LISTEN", "localhost:99999"),
         ("TIDEMARK_METRICS_LISTEN", "x"),
         ("TIDEMARK_LOG", "xml"),
+        ("TIDEMARK_RECONCILE_BEAT", "0"),
+        ("TIDEMARK_RECONCILE_BEAT", "nan"),
+        ("TIDEMARK_RECONCILE_BEAT", "often"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(variable: str, value: str) -> None:
@@ -62,3 +65,9 @@ def test_a_connection_string_that_cannot_be_read_is_told() -> None:
     with pytest.raises(SettingsError, match="cannot be read") as raised:
         db.connect("trading")
     assert "TIDEMARK_DSN" in raised.value.remedy
+
+
+def test_a_token_or_a_file_with_one_means_a_broker(tmp_path: Path) -> None:
+    assert not settings.load({}).has_broker
+    assert settings.load({"TIDEMARK_OANDA_TOKEN": "x"}).has_broker
+    assert settings.load({"TIDEMARK_OANDA_TOKEN_FILE": str(tmp_path / "token")}).has_broker
