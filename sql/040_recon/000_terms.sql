@@ -39,7 +39,7 @@ comment on function recon.tolerances_at is
     'What was tolerated at a moment for an account, by kind, and by kind and symbol where an '
     'instrument has a tolerance of its own.';
 
--- Bound when they are created, so that they can be inlined.
+-- Bound when it is created, so that it can be inlined.
 create or replace function recon.allowance(
     p_tolerances jsonb, p_kind text, p_symbol text, p_value numeric
 ) returns numeric
@@ -55,18 +55,23 @@ comment on function recon.allowance is
     'By how much a value of the broker''s may differ: the larger of the absolute tolerance and '
     'the relative one.';
 
+grant execute on function recon.allowance to public;
+
 create or replace function recon.money_allowance(
     p_tolerances jsonb, p_kind text, p_money_scale int, p_value numeric
 ) returns numeric
-language sql immutable parallel safe
-return greatest(
-    recon.allowance(p_tolerances, p_kind, null, p_value), ('1e-' || p_money_scale)::numeric
-);
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return greatest(
+        recon.allowance(p_tolerances, p_kind, null, p_value), ('1e-' || p_money_scale)::numeric
+    );
+end
+$$;
 
 comment on function recon.money_allowance is
     'By how much an amount of the broker''s may differ: at least by one minor unit.';
-
-grant execute on function recon.allowance, recon.money_allowance to public;
 
 comment on table recon.settings is 'One row: the times that reconciliation goes by.';
 comment on column recon.settings.grace is

@@ -16,6 +16,7 @@ create or replace function recon.bookings_beside(
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set enable_nestloop = off  -- one plan serves few rows and, at a first answer, many
 as $$
 declare
     v_taken_at timestamptz := (p_snapshot ->> 'taken_at')::timestamptz;

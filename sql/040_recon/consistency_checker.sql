@@ -72,6 +72,9 @@ declare
         where f.cause is not null and not f.is_young
           and f.field in ('fill', 'entry', 'balance', 'quantity', 'average_price')
     );
+    v_unclear text[] := array(
+        select distinct b.symbol from unnest(p_bookings) b where b.is_amiss and b.symbol is not null
+    );
 begin
     update recon.broker_transactions t
     set is_settled = true, fill_id = b.fill_id, entry_id = b.entry_id
@@ -79,9 +82,7 @@ begin
     where t.account_id = p_account_id and t.external_id = b.external_id
       and b.standing = 'matched' and not b.is_amiss and not b.is_ahead and not b.is_young
       and (v_agree or b.their_amount = b.our_amount)
-      and not exists (
-          select from unnest(p_bookings) o where o.symbol = b.symbol and o.is_amiss
-      );
+      and coalesce(b.symbol <> all (v_unclear), true);
     update recon.accounts
     set settled_event_seq = greatest(settled_event_seq, s.event_seq),
         settled_entry_id = greatest(settled_entry_id, s.entry_id)

@@ -83,9 +83,10 @@ comment on function recon.price_differences is
 create or replace function recon.margin_of(
     p_account ledger.accounts, p_valuations recon.valuations[], out low numeric, out high numeric
 )
-language sql immutable
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
     select
         coalesce(sum(case p_account.hedged_margin
             when 'net' then abs(s.low_long - s.low_short) else greatest(s.low_long, s.low_short)
@@ -94,6 +95,7 @@ as $$
             when 'net' then abs(s.high_long - s.high_short)
             else greatest(s.high_long, s.high_short)
         end), 0)
+    into low, high
     from (
         select
             coalesce(sum(v.low_margin) filter (where v.units > 0), 0) as low_long,
@@ -103,6 +105,7 @@ as $$
         from unnest(p_valuations) v
         group by v.symbol
     ) s;
+end
 $$;
 
 comment on function recon.margin_of is

@@ -38,43 +38,6 @@ comment on function recon.quotes_around is
     'Lowest and highest prices of an instrument between two moments, its widest spread and when '
     'it was quoted last; nulls without a quote.';
 
--- The conversion rates that the quotes of that time give.
-create or replace function recon.rates_around(
-    p_from_currency text, p_to_currency text, p_from timestamptz, p_to timestamptz,
-    out rate numeric, out low numeric, out high numeric, out fresh_until timestamptz
-)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-as $$
-begin
-    if p_from_currency = p_to_currency then
-        rate := 1;
-        low := 1;
-        high := 1;
-        return;
-    end if;
-    select d.rate, least(d.rate, min(r.rate)), greatest(d.rate, max(r.rate)), d.fresh_until
-    into rate, low, high, fresh_until
-    from market.conversion_rates c
-    join market.dated_conversion_rates d using (from_currency, to_currency)
-    cross join lateral recon.quotes_around(c.first_instrument_id, p_from, p_to) one
-    cross join lateral recon.quotes_around(c.second_instrument_id, p_from, p_to) two
-    cross join unnest(array[one.low_mid, one.high_mid]) first_mid
-    cross join unnest(array[two.low_mid, two.high_mid]) second_mid
-    cross join lateral (
-        select market.path_rate(
-            first_mid, c.first_is_inverse, second_mid, c.second_is_inverse
-        ) as rate
-    ) r
-    where c.from_currency = p_from_currency and c.to_currency = p_to_currency
-    group by d.rate, d.fresh_until;
-end
-$$;
-
-comment on function recon.rates_around is
-    'The conversion rate between two currencies, and the lowest and highest between two moments.';
-
 -- The broker's positions, valued at our quotes of its moment. Where both sides agree on quantity
 -- and average price, the cost is ours, since theirs is rounded. Then what differs is the price or
 -- the conversion rate alone, whatever bookings are missing. tight is what rounding and another
@@ -94,34 +57,71 @@ declare
 begin
     select price_window into strict v_window from recon.settings;
     return query
+    with told as materialized (
+        select t.*, i.instrument_id, i.quote_currency, i.contract_size, i.margin_rate,
+               i.stale_after
+        from recon.their_positions(p_account, p_snapshot) t
+        join market.instruments i on i.symbol = t.symbol
+        where t.quantity <> 0
+    ),
+    paths as materialized (
+        select c.*, d.fresh_until
+        from market.conversion_rates c
+        join market.dated_conversion_rates d using (from_currency, to_currency)
+        where c.to_currency = p_account.currency
+          and c.from_currency in (select t.quote_currency from told t)
+    ),
+    quotes as materialized (
+        select n.instrument_id, q.*
+        from (
+            select t.instrument_id from told t
+            union
+            select p.first_instrument_id from paths p where p.first_instrument_id is not null
+            union
+            select p.second_instrument_id from paths p where p.second_instrument_id is not null
+        ) n
+        cross join lateral recon.quotes_around(
+            n.instrument_id, v_from - v_window, v_taken_at + v_window
+        ) q
+    ),
+    -- by the quotes of that time, and by those of now
+    rates as materialized (
+        select p.from_currency, p.rate, p.fresh_until,
+               least(p.rate, min(r.rate)) as low, greatest(p.rate, max(r.rate)) as high
+        from paths p
+        left join quotes one on one.instrument_id = p.first_instrument_id
+        left join quotes two on two.instrument_id = p.second_instrument_id
+        cross join unnest(array[one.low_mid, one.high_mid]) first_mid
+        cross join unnest(array[two.low_mid, two.high_mid]) second_mid
+        cross join lateral (
+            select market.path_rate(
+                first_mid, p.first_is_inverse, second_mid, p.second_is_inverse
+            ) as rate
+        ) r
+        group by p.from_currency, p.rate, p.fresh_until
+    )
     select
-        t.symbol, i.instrument_id, t.position_side, u.units, c.cost, t.unrealized_pnl, r.rate,
-        i.quote_currency <> p_account.currency, v.low, v.high, v.low_mid, v.high_mid,
+        t.symbol, t.instrument_id, t.position_side, u.units, c.cost, t.unrealized_pnl, r.rate,
+        t.quote_currency <> p_account.currency, v.low, v.high, v.low_mid, v.high_mid,
         s.tight,
         s.tight + abs(u.units) * r.high * (
-            q.spread * 0.5
-            + recon.allowance(p_tolerances, 'price', i.symbol, q.high_mid)
-        ) + recon.allowance(p_tolerances, 'unrealized_pnl', i.symbol, t.unrealized_pnl),
+            q.spread * 0.5 + recon.allowance(p_tolerances, 'price', t.symbol, q.high_mid)
+        ) + recon.allowance(p_tolerances, 'unrealized_pnl', t.symbol, t.unrealized_pnl),
         q.spread > 0,
-        abs(u.units) * q.low_mid * r.low * i.margin_rate,
-        abs(u.units) * q.high_mid * r.high * i.margin_rate,
+        abs(u.units) * q.low_mid * r.low * t.margin_rate,
+        abs(u.units) * q.high_mid * r.high * t.margin_rate,
         v_from - v_window,
-        least(q.last_at + i.stale_after, r.fresh_until) < v_taken_at,
+        least(q.last_at + t.stale_after, r.fresh_until) < v_taken_at,
         q.last_at
-    from recon.their_positions(p_account, p_snapshot) t
-    join market.instruments i on i.symbol = t.symbol
-    cross join lateral recon.rates_around(
-        i.quote_currency, p_account.currency, v_from - v_window, v_taken_at + v_window
-    ) r
+    from told t
+    join quotes q using (instrument_id)
+    left join rates r on r.from_currency = t.quote_currency
     left join ledger.positions p
-        on p.account_id = p_account.account_id and p.instrument_id = i.instrument_id
+        on p.account_id = p_account.account_id and p.instrument_id = t.instrument_id
         and p.position_side = t.position_side and p.quantity = t.quantity
-        and abs(market.round_div(p.cost, p.quantity * i.contract_size, 10) - t.average_price)
-            <= recon.allowance(p_tolerances, 'average_price', i.symbol, t.average_price)
-    cross join lateral recon.quotes_around(
-        i.instrument_id, v_from - v_window, v_taken_at + v_window
-    ) q
-    cross join lateral (select t.quantity * i.contract_size as units) u
+        and abs(market.round_div(p.cost, p.quantity * t.contract_size, 10) - t.average_price)
+            <= recon.allowance(p_tolerances, 'average_price', t.symbol, t.average_price)
+    cross join lateral (select t.quantity * t.contract_size as units) u
     cross join lateral (select coalesce(p.cost, t.average_price * u.units) as cost) c
     cross join lateral (
         select min(side.pnl * rate) as low, max(side.pnl * rate) as high,
@@ -138,15 +138,13 @@ begin
     cross join lateral (
         select
             v_minor
-            + case when i.quote_currency <> p_account.currency
+            + case when t.quote_currency <> p_account.currency
                 then recon.allowance(
-                    p_tolerances, 'conversion', i.symbol, greatest(abs(v.low), abs(v.high))
+                    p_tolerances, 'conversion', t.symbol, greatest(abs(v.low), abs(v.high))
                 ) else 0 end
             -- an average price that is not ours is rounded
-            + case when p.cost is null
-                then abs(c.cost) * r.rate * 0.00001 else 0 end as tight
-    ) s
-    where t.quantity <> 0;
+            + case when p.cost is null then abs(c.cost) * r.high * 0.00001 else 0 end as tight
+    ) s;
 end
 $$;
 
