@@ -160,10 +160,16 @@ def test_500_accounts(database: Database, conn: Connection) -> None:
             reconciler.terminate()
             reconciler.wait()
 
-    seen = [
-        (row["opened_at"] - planted[row["account_id"]]) / timedelta(seconds=1)
-        for row in every(conn, "select account_id, opened_at from api.discrepancies")
-    ]
+    found = every(
+        conn,
+        "select account_id, d.opened_at, min(r.finished_at) as seen_at"
+        " from api.discrepancies d join api.reconciliation_runs r using (account_id)"
+        " where r.differences > 0 group by 1, 2",
+    )
+    seen, opened = (
+        [(row[at] - planted[row["account_id"]]) / timedelta(seconds=1) for row in found]
+        for at in ("seen_at", "opened_at")
+    )
     compared = [
         float(row["seconds"])
         for row in every(
@@ -186,8 +192,9 @@ def test_500_accounts(database: Database, conn: Connection) -> None:
             ["a run, a trade in every account", f"{durations[1]:.1f} s", "—"],
             ["comparing an account, p50", milliseconds(percentile(compared, 0.5)), "< 5 ms"],
             ["comparing an account, p99", milliseconds(percentile(compared, 0.99)), "—"],
-            [f"{FAULTS} faults seen after, p50", f"{percentile(seen, 0.5):.1f} s", "—"],
-            [f"{FAULTS} faults seen after, worst", f"{max(seen):.1f} s", "< 35 s"],
+            [f"{FAULTS} faults: seen after, p50", f"{percentile(seen, 0.5):.1f} s", "—"],
+            [f"{FAULTS} faults: seen after, worst", f"{max(seen):.1f} s", "< 35 s"],
+            ["open (seen twice, 5 s apart) after, worst", f"{max(opened):.1f} s", "—"],
             ["memory of the reconciler at most", f"{memory:.0f} MB", "< 150 MB"],
         ],
     )
