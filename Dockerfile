@@ -12,12 +12,12 @@ COPY migrations/ migrations/
 COPY sql/ sql/
 COPY glue/ glue/
 COPY --from=page /src/frontend2/dist/ frontend2/dist/
-RUN pip wheel --no-cache-dir --wheel-dir /wheels .
+RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[alerts]'
 
 FROM python:3.12-slim-bookworm
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/tidemark tidemark
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links=/wheels tidemark
+    pip install --no-cache-dir --no-index --find-links=/wheels 'tidemark[alerts]'
 USER tidemark
 WORKDIR /var/lib/tidemark
 ENV TIDEMARK_LISTEN=0.0.0.0:8017 \

@@ -8,7 +8,7 @@ PAGE_SOURCES := $(shell find frontend2 -path frontend2/node_modules -prune -o -p
 
 MAKEFLAGS += --jobs=2  # Python's and npm's packages arrive side by side
 
-.PHONY: help install demo test bench lint snapshot docs page clean
+.PHONY: help install demo test bench soak lint snapshot docs page clean
 
 help:  ## what can be made here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,10 @@ test: install $(PAGE)  ## the whole test suite
 
 bench: install $(PAGE)  ## the benchmarks: tables with load, percentiles and the ratio to the floor
 	@$(BIN)/pytest -m bench tests/bench -s $(ARGS)
+
+soak: install $(PAGE)  ## fifty faults under the page, then an hour of reconciliation; TIDEMARK_FAULTS and TIDEMARK_SOAK_SECONDS
+	@TIDEMARK_FAULTS=$${TIDEMARK_FAULTS:-50} TIDEMARK_SOAK_SECONDS=$${TIDEMARK_SOAK_SECONDS:-3600} \
+		$(BIN)/pytest -s tests/e2e/test_page_outlives_faults.py tests/faults/test_reconcile_outlives_faults.py $(ARGS)
 
 lint: install  ## ruff, mypy, tsc
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

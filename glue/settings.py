@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -70,8 +71,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The same with one token."""
     max_clients_per_address: int = 500
     """The same from one address."""
+    oanda: str = "practice"
+    """`practice`, `live`, or an address that serves OANDA's v20 paths."""
+    oanda_token: str | None = None
+    """The personal access token of OANDA's accounts."""
+    oanda_token_file: Path | None = None
+    """A file that holds that token."""
+    demo_broker: str = "http://127.0.0.1:8019"
+    """The address of the simulated broker of the demo's accounts."""
+    reconcile_beat: float = 30.0
+    """Seconds from one comparison with the brokers to the next."""
     log: str = "console"
     """`console` or `json`."""
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether there is a broker to compare with."""
+        return self.oanda_token is not None or self.oanda_token_file is not None
 
     @property
     def scheme(self) -> str:
@@ -99,6 +115,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse what msgspec's types cannot."""
+        if not 0.1 <= self.reconcile_beat <= 3600:
+            raise ValueError(
+                f"TIDEMARK_RECONCILE_BEAT is 0.1 to 3600 seconds, not {self.reconcile_beat:g}"
+            )
         for variable, address in (
             ("TIDEMARK_LISTEN", self.listen),
             ("TIDEMARK_METRICS_LISTEN", self.metrics_listen),
@@ -134,15 +154,15 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     }
     if "dsn" not in values and any(environment.get(name) for name in LIBPQ_VARIABLES):
         values["dsn"] = ""
-    for name in ("home", "pg_bindir", "tls_cert", "tls_key"):
+    for name in ("home", "pg_bindir", "tls_cert", "tls_key", "oanda_token_file"):
         if name in values:
             values[name] = Path(str(values[name])).expanduser().absolute()
-    for name in LIMITS:
-        if str(values.get(name, "")).isdecimal():
-            values[name] = int(str(values[name]))
     try:
-        return msgspec.convert(values, Settings)
+        return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
+        what = str(error)
+        if named := re.search(r"\$\.(\w+)", what):
+            what = f"TIDEMARK_{named[1].upper()} is {values[named[1]]!r}: {what}"
         raise SettingsError(
-            f"a setting cannot be used: {error}", "See tidemark --help for the settings."
+            f"a setting cannot be used: {what}", "See tidemark --help for the settings."
         ) from error

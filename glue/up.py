@@ -1,4 +1,4 @@
-"""Up: ingest, relay, page and watch together; the demo adds a market and accounts that trade in it.
+"""Up: all services together; the demo adds a market, a broker, and accounts that trade.
 
 This process only starts, watches and stops; the work is done by its children (glue/children.py).
 """
@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -39,13 +39,15 @@ SILENCE = 20.0
 """Seconds after which we say what is being waited for."""
 HEALTH_TIMEOUT = 2.0
 """Seconds for an answer of the relay."""
+BROKER = Address("127.0.0.1", 8019)
+"""Where the demo's broker is, or on the next free port."""
 TOKEN_LABEL = "demo"
 TOKEN_VALID_FOR = "7 days"
 """Longer than a demo; the next start ends it anyway."""
 
 
 def serve(configured: Settings) -> None:
-    """Run ingest, relay and watch on the configured server until told to stop.
+    """Run ingest, relay, watch and, with a broker, reconcile until told to stop.
 
     Raises SettingsError without a Kafka cluster or with a listening address that is taken,
     ServerError and SchemaError where the database cannot be had, ChildEnded when a process ends.
@@ -66,6 +68,8 @@ def serve(configured: Settings) -> None:
         dsn = run.start_server()
         run.bring_to_head(dsn)
         run.start_services(dsn, kafka, address)
+        if configured.has_broker:
+            run.start_reconciler({"TIDEMARK_DSN": dsn})
         run.wait_for("the relay", lambda: is_healthy(address, configured.scheme))
         run.announce(dsn, address)
         run.children.wait()
@@ -73,7 +77,7 @@ def serve(configured: Settings) -> None:
 
 
 def demo(configured: Settings, dsn: str | None, kafka: str | None) -> None:
-    """Run a simulated market, accounts that trade in it, and the services until told to stop.
+    """Run a simulated market and broker, accounts that trade, and the services until told to stop.
 
     Without `dsn` and `kafka` database and broker are the embedded ones, whatever the environment
     says. Raises SettingsError for a database with others' accounts, else what `serve` does.
@@ -83,19 +87,30 @@ def demo(configured: Settings, dsn: str | None, kafka: str | None) -> None:
             del os.environ[name]  # PGHOSTADDR, say, would lead away from the embedded server
     configured = msgspec.structs.replace(configured, dsn=dsn)
     with contextlib.suppress(StopRequested), _running(configured, is_alone=True) as run:
-        address = free_address(configured.listen_address)
+        address = free_address(configured.listen_address, "the page")
+        broker = free_address(BROKER, "the broker")
         dsn = run.start_server()
         accounts.refuse_others(dsn)
         feed = run.start_feed(kafka)
         run.bring_to_head(dsn)
         accounts.set_up(dsn)
         token = issue_token(dsn)
+        environment = {
+            "TIDEMARK_DSN": dsn,
+            "TIDEMARK_KAFKA": run.children.wait_for_answer(feed)["kafka"],
+            "TIDEMARK_DEMO_BROKER": f"http://{broker}",
+        }
         with accounts.Watch(dsn) as watch:
-            run.start_services(dsn, run.children.wait_for_answer(feed)["kafka"], address)
-            run.start("traders", "glue.demo", "trade", environment={"TIDEMARK_DSN": dsn})
+            run.start_services(dsn, environment["TIDEMARK_KAFKA"], address)
+            child = run.start(
+                "the broker", "glue.demo", "broker", environment=environment, answers=True
+            )
             run.wait_for("the relay", lambda: is_healthy(address, configured.scheme))
             run.wait_for("the first tick", watch.has_ticked)
-        run.announce(dsn, address, token)
+            run.children.wait_for_answer(child)
+            run.start_reconciler(environment)
+            run.start("traders", "glue.demo", "trade", environment=environment)
+        run.announce(dsn, address, token, environment["TIDEMARK_DEMO_BROKER"])
         run.children.wait()
     say("stopped")
 
@@ -146,6 +161,10 @@ class Run:
         self.start("relay", "glue", "relay", environment=environment)
         self.start("watch", "glue", "watch", environment=environment)
 
+    def start_reconciler(self, environment: Mapping[str, str]) -> None:
+        """Start what compares accounts with their broker."""
+        self.start("reconcile", "glue", "reconcile", environment=environment)
+
     @property
     def start(self) -> Callable[..., Child]:
         """Start a child (Children.start)."""
@@ -173,7 +192,9 @@ class Run:
 
         self.children.wait_until(is_met)
 
-    def announce(self, dsn: str, address: Address, token: str | None = None) -> None:
+    def announce(
+        self, dsn: str, address: Address, token: str | None = None, broker: str | None = None
+    ) -> None:
         """Print where everything is, and how long it took to get there."""
         self._lap("ready", since_began=True)
         page = page_address(address, self._configured.scheme)
@@ -181,6 +202,7 @@ class Run:
         rows = {
             "page": page if token is None else f"{page}#token={token}",
             "token": f"{command()} token issue --label NAME" if token is None else None,
+            "broker": None if broker is None else f"{broker} misbehaves now and then",
             "psql": f"{command()} db psql" if is_embedded else f"psql '{without_password(dsn)}'",
             "stop": "Ctrl-C",
             "times": " · ".join(self._laps),
@@ -258,14 +280,14 @@ def is_free(address: Address) -> bool:
     return _bound_port(address) is not None
 
 
-def free_address(address: Address) -> Address:
-    """The address, or where its port is taken the next free one."""
+def free_address(address: Address, what: str) -> Address:
+    """The address for something, or where its port is taken the next free one."""
     last = min(address.port + PORTS_TRIED, 65535)
     for port in range(address.port, last + 1):
         bound = _bound_port(Address(address.host, port))
         if bound is not None:
             if bound != address.port:
-                say(f"another process listens on {address}, so the page is on port {bound}")
+                say(f"another process listens on {address}, so {what} is on port {bound}")
             return Address(address.host, bound)
     raise SettingsError(
         f"no port from {address.port} to {last} is free on {address.host}",

@@ -13,7 +13,7 @@ COMMANDS = {
     "migrate": ("glue.cli.migrate:migrate", "Bring the schema to head."),
     "up": (
         "glue.cli.up:up",
-        "Ingest, relay, page and watch together; --demo adds feed and traders.",
+        "All services together; --demo adds a market, traders and a broker.",
     ),
     "ingest": ("glue.cli.ingest:ingest", "Store the ticks of the Kafka topic."),
     "replay": ("glue.cli.replay:replay", "Store the ticks of a CSV file, through the same path."),
@@ -23,6 +23,11 @@ COMMANDS = {
         "glue.cli.watch:watch",
         "Judge margins and close bars of equity curves, once a second.",
     ),
+    "reconcile": (
+        "glue.cli.reconcile:reconcile",
+        "Compare every account with its broker, every 30 seconds.",
+    ),
+    "alerts": ("glue.cli.alerts:alerts", "Channels of alerts, their deliveries, a test message."),
     "chart": ("glue.cli.chart:chart", "Draw an account's equity and drawdown into a file."),
     "token": ("glue.cli.token:token", "Issue, list and revoke dashboard tokens."),
 }
@@ -58,9 +63,11 @@ def tidemark(ctx: click.Context) -> None:
     TIDEMARK_DSN, or libpq's PGHOST, PGHOSTADDR, PGSERVICE or PGDATABASE, names the server to use;
     without them the embedded server is used, with its data in TIDEMARK_HOME.
     Other settings: TIDEMARK_PG_BINDIR, TIDEMARK_KAFKA, TIDEMARK_TOPIC, TIDEMARK_LOG (console or
-    json), TIDEMARK_DEBIAN_MIRROR; and for the relay TIDEMARK_LISTEN, TIDEMARK_METRICS_LISTEN,
+    json), TIDEMARK_DEBIAN_MIRROR; for the relay TIDEMARK_LISTEN, TIDEMARK_METRICS_LISTEN,
     TIDEMARK_TLS_CERT, TIDEMARK_TLS_KEY, TIDEMARK_ALLOWED_ORIGINS, TIDEMARK_TRUSTED_PROXIES,
-    TIDEMARK_MAX_CLIENTS, TIDEMARK_MAX_CLIENTS_PER_TOKEN, TIDEMARK_MAX_CLIENTS_PER_ADDRESS.
+    TIDEMARK_MAX_CLIENTS, TIDEMARK_MAX_CLIENTS_PER_TOKEN, TIDEMARK_MAX_CLIENTS_PER_ADDRESS; for
+    reconciliation TIDEMARK_OANDA (practice, live or an address), TIDEMARK_OANDA_TOKEN or
+    TIDEMARK_OANDA_TOKEN_FILE, TIDEMARK_DEMO_BROKER, TIDEMARK_RECONCILE_BEAT (seconds).
 
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """

@@ -1,9 +1,10 @@
 """`tidemark token`."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import click
 
+from glue.cli.tables import echo_table, shown
 from glue.settings import Settings
 
 ROLE = "tidemark_owner"
@@ -52,7 +53,7 @@ def issue(settings: Settings, label: str, accounts: tuple[int, ...], days: float
     click.echo(f"token   {secret}")
     click.echo(f"page    http://{page}/#token={secret}")
     click.echo(f"id      {token_id}  (to end it: tidemark token revoke {token_id})")
-    click.echo(f"until   {_instant(expires_at)}")
+    click.echo(f"until   {shown(expires_at)}")
     click.echo("It is shown only now.", err=True)
 
 
@@ -68,7 +69,7 @@ def list_(settings: Settings) -> None:
             " when is_valid then 'valid' else 'expired' end,"
             " label, account_ids, issued_at, expires_at from api.tokens order by token_id"
         ).fetchall()
-    _echo_table(
+    echo_table(
         ("ID", "STATUS", "LABEL", "ACCOUNTS", "ISSUED", "EXPIRES"),
         [
             (
@@ -76,8 +77,8 @@ def list_(settings: Settings) -> None:
                 status,
                 label,
                 "all" if account_ids is None else ", ".join(map(str, account_ids)),
-                _instant(issued_at),
-                _instant(expires_at),
+                shown(issued_at),
+                shown(expires_at),
             )
             for token_id, status, label, account_ids, issued_at, expires_at in rows
         ],
@@ -96,16 +97,4 @@ def revoke(settings: Settings, token_id: int) -> None:
             "select label, revoked_at from api.revoke_token(%s)", [token_id]
         ).fetchone()
     assert row is not None
-    click.echo(f"token {token_id} ({row[0]}) is revoked since {_instant(row[1])}")
-
-
-def _instant(instant: datetime) -> str:
-    return instant.astimezone().isoformat(sep=" ", timespec="seconds")
-
-
-def _echo_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    table = [head, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
-    for row in table:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    click.echo(f"token {token_id} ({row[0]}) is revoked since {shown(row[1])}")

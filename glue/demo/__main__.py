@@ -1,7 +1,8 @@
 """What `tidemark up --demo` runs beside the ordinary commands, for those who run it piece by piece.
 
-`python -m glue.demo prepare` registers instruments and accounts and ends; `… trade` trades until
-stopped. Both use the database that `tidemark` would use, and refuse one with others' accounts.
+`python -m glue.demo prepare` registers instruments and accounts and ends; `… broker` is their
+broker, and `… trade` trades, until stopped. All use the database that `tidemark` would use, and
+refuse one with others' accounts.
 """
 
 import sys
@@ -10,6 +11,7 @@ import click
 
 from glue import db, logs, settings
 from glue.demo import accounts, traders
+from glue.demo import broker as process
 from glue.errors import TidemarkError
 
 
@@ -27,11 +29,23 @@ def prepare() -> None:
 
 
 @demo.command()
-def trade() -> None:
-    """Trade until stopped."""
+def broker() -> None:
+    """Be the accounts' broker, at TIDEMARK_DEMO_BROKER with the prices of TIDEMARK_KAFKA."""
     configured = settings.load()
     logs.configure(configured.log)
-    traders.main(db.dsn_of(configured))
+    if configured.kafka is None:
+        raise click.UsageError("Name the cluster with the prices: TIDEMARK_KAFKA.")
+    dsn = db.dsn_of(configured)
+    accounts.refuse_others(dsn)
+    process.main(configured, dsn, configured.kafka)
+
+
+@demo.command()
+def trade() -> None:
+    """Trade with the broker at TIDEMARK_DEMO_BROKER until stopped."""
+    configured = settings.load()
+    logs.configure(configured.log)
+    traders.main(db.dsn_of(configured), configured.demo_broker)
 
 
 try:

@@ -136,6 +136,13 @@ def _open(connection: Connection, account: Account) -> int:
         "select from api.record_entry(%s, 'deposit', %s, p_external_id => 'first deposit')",
         [row[0], account.deposit],
     )
+    # what the broker has and the ledger lacks is booked, unless somebody has decided otherwise
+    connection.execute(
+        "select from api.reconciliation_status s"
+        " cross join lateral api.set_reconciliation_terms(s.account_id, p_repair => true)"
+        " where s.account_id = %s and s.last_run_at is null",
+        [row[0]],
+    )
     return int(row[0])
 
 

@@ -1,19 +1,21 @@
 """Traders: the demo's accounts buy and sell now and then, at the quotes of the moment.
 
 Run as `python -m glue.demo trade`. Every decision begins by reading what is open, so somebody may
-book fills in psql beside it. Trades keep the margin used well below half of the equity.
+book fills in psql beside it. Trades keep the margin used well below half of the equity. The broker
+is told of each, and while it is away nobody trades.
 """
 
 import random
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import httpx2
 import psycopg
 
 from glue import db, logs, service
+from glue.brokers.simulated import Control, SimulationError
 from glue.demo import accounts
 from glue.demo.accounts import ACCOUNTS, Account, Connection
 from glue.errors import ServerError
@@ -26,7 +28,7 @@ SHORTEST_PAUSE = 0.2
 START_PAUSE = 0.1
 """Seconds between two looks for the first quotes."""
 RETRY_INTERVAL = 1.0
-"""Seconds between two attempts to reach the database."""
+"""Seconds between two attempts to reach the database, or the broker."""
 REPORT_INTERVAL = 60.0
 """Seconds between two lines of progress in the log."""
 COMFORT = Decimal("0.30")
@@ -75,6 +77,14 @@ class Order(NamedTuple):
     price: Decimal
     effect: str
     opened: Decimal
+
+
+class Fill(NamedTuple):
+    """What the ledger booked, in account currency."""
+
+    realized_pnl: Decimal
+    commission: Decimal
+    conversion_rate: Decimal | None
 
 
 class Mind:
@@ -168,12 +178,76 @@ def _close(account: Account, position: Position, quantity: Decimal, book: Book) 
     return Order(position.symbol, side, rounded, at, effect, Decimal(0))
 
 
-class Traders:
-    """Reads an account's book, has the mind decide, and books what it wants."""
+class Broker:
+    """The broker's side of the trades: under which id it books them, and what it has booked.
 
-    def __init__(self, connection: Connection, ids: Mapping[str, int], mind: Mind) -> None:
+    A trade is booked under the same id in both places. One that the ledger has and the broker could
+    not be told of is told later, before anything else.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._control = Control(url)
+        self._untold: list[dict[str, Any]] = []
+        self._is_away = False
+
+    def next_id(self, account: Account) -> int | None:
+        """The id of the account's next trade; None while the broker is away."""
+        last = self._call("create_account", account=account.number, currency=account.currency)
+        return None if last is None else int(last) + 1
+
+    def tell(self, account: Account, order: Order, number: int, fill: Fill) -> None:
+        """Have it book a trade that the ledger has booked."""
+        told = {
+            "account": account.number,
+            "symbol": order.symbol,
+            "side": order.side,
+            "quantity": f"{order.quantity:f}",
+            "price": f"{order.price:f}",
+            "effect": order.effect,
+            "commission": f"{fill.commission:f}",
+            "realized_pnl": f"{fill.realized_pnl:f}",
+            "conversion_rate": fill.conversion_rate and f"{fill.conversion_rate:f}",
+        }
+        self._untold.append({**told, "transaction_id": number})
+        self.tell_on()
+
+    def tell_on(self) -> bool:
+        """Tell what could not be told; whether nothing is left."""
+        while self._untold:
+            try:
+                if self._call("record_fill", **self._untold[0]) is None:
+                    return False
+            except SimulationError:
+                # somebody else took the id meanwhile: its content tells which one it is
+                if self._untold[0].pop("transaction_id", None) is not None:
+                    continue
+                log.exception("the broker will not book a trade")
+            del self._untold[0]
+        return True
+
+    def _call(self, command: str, **arguments: Any) -> str | None:
+        try:
+            answer: str = self._control.call(command, **arguments)
+        except httpx2.TransportError as error:
+            if not self._is_away:
+                log.warning("no broker, so no trades", reason=str(error))
+            self._is_away = True
+            return None
+        if self._is_away:
+            log.info("the broker is back")
+        self._is_away = False
+        return answer
+
+
+class Traders:
+    """Reads an account's book, has the mind decide, and books what it wants on both sides."""
+
+    def __init__(
+        self, connection: Connection, broker: Broker, ids: Mapping[str, int], mind: Mind
+    ) -> None:
         """`ids` are the accounts' ids by number."""
         self._connection = connection
+        self._broker = broker
         self._ids = ids
         self._mind = mind
         self._unstarted = [account for account in ACCOUNTS if not self._has_traded(account)]
@@ -181,10 +255,14 @@ class Traders:
 
     def pause(self) -> float:
         """Seconds until the next step."""
-        return START_PAUSE if self._unstarted else self._mind.pause()
+        if self._unstarted:
+            return START_PAUSE
+        return self._mind.pause() if self._broker.tell_on() else RETRY_INTERVAL
 
     def step(self) -> None:
         """One account trades; while some have no trade yet, those open their first positions."""
+        if not self._broker.tell_on():
+            return
         if not self._unstarted:
             account = self._mind.pick()
             self._trade(account, self._mind.next_orders)
@@ -205,30 +283,37 @@ class Traders:
     ) -> Sequence[Order]:
         book = read_book(self._connection, self._ids[account.number])
         orders = decide(account, book) if book else ()
-        for order in orders:
-            self._book(account, order)
-        return orders
+        return [order for order in orders if self._book(account, order)]
 
-    def _book(self, account: Account, order: Order) -> None:
+    def _book(self, account: Account, order: Order) -> bool:
+        """Whether it was a trade: the broker was there, and the ledger took it."""
+        number = self._broker.next_id(account)
+        if number is None:
+            return False
         account_id = self._ids[account.number]
         commission = account.commission * order.quantity / 100_000
         try:
-            self._connection.execute(
-                "select from api.record_fill(%s, %s, %s, %s, %s,"
+            row = self._connection.execute(
+                "select realized_pnl, commission, conversion_rate"
+                " from api.record_fill(%s, %s, %s, %s, %s,"
                 " p_external_id => %s, p_commission => %s, p_effect => %s)",
                 [
                     *(account_id, order.symbol, order.side, order.quantity, order.price),
-                    f"demo-{uuid.uuid4()}",
+                    str(number),
                     commission.quantize(Decimal(1).scaleb(-account.money_scale), ROUND_HALF_UP),
                     order.effect,
                 ],
-            )
-            self.booked += 1
+            ).fetchone()
         except psycopg.Error as error:
             # somebody else was faster, say with closing the position, or the account
             if not (error.sqlstate or "").startswith("TM"):
                 raise
             log.warning("trade refused", account_id=account_id, reason=str(error).strip())
+            return False
+        assert row is not None  # a function's one row
+        self._broker.tell(account, order, number, Fill(*row))
+        self.booked += 1
+        return True
 
 
 def read_book(connection: Connection, account_id: int) -> Book | None:
@@ -262,7 +347,7 @@ def read_book(connection: Connection, account_id: int) -> Book | None:
     )
 
 
-def main(dsn: str) -> None:
+def main(dsn: str, broker_url: str) -> None:
     """Trade until told to stop; a lost connection is made anew.
 
     Raises SettingsError for a database with accounts that are not the demo's, and ServerError where
@@ -273,6 +358,7 @@ def main(dsn: str) -> None:
     accounts.refuse_others(dsn)
     ids = accounts.set_up(dsn)
     mind = Mind()
+    broker = Broker(broker_url)
     is_lost = False
     while not stop.is_set():
         try:
@@ -280,7 +366,7 @@ def main(dsn: str) -> None:
                 if is_lost:
                     log.info("database is back")
                     is_lost = False
-                _trade(Traders(connection, ids, mind), stop)
+                _trade(Traders(connection, broker, ids, mind), stop)
         except (psycopg.OperationalError, ServerError) as error:
             # what was being booked is booked or not: the next decision reads what is open
             if stop.is_set():

@@ -73,7 +73,8 @@ def test_ctrl_c_stops_all(home):
         assert_nothing_is_left(up, home)
 
     assert code == 0, up.output
-    assert names == {"glue.local.keeper", "feed", "ingest", "relay", "watch", "trade"}
+    services = {"ingest", "relay", "watch", "reconcile"}
+    assert names == {"glue.local.keeper", "feed", "broker", "trade"} | services
     assert "Traceback" not in up.output
 
 

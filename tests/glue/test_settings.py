@@ -39,6 +39,9 @@ def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         ("TIDEMARK_METRICS_LISTEN", "x"),
         ("TIDEMARK_LOG", "xml"),
         ("TIDEMARK_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("TIDEMARK_RECONCILE_BEAT", "0"),
+        ("TIDEMARK_RECONCILE_BEAT", "nan"),
+        ("TIDEMARK_RECONCILE_BEAT", "often"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(variable: str, value: str) -> None:
@@ -90,3 +93,9 @@ def test_what_the_relay_is_told() -> None:
 def test_what_the_relay_cannot_be_told(environment: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         settings.load(environment)
+
+
+def test_a_token_or_a_file_with_one_means_a_broker(tmp_path: Path) -> None:
+    assert not settings.load({}).has_broker
+    assert settings.load({"TIDEMARK_OANDA_TOKEN": "x"}).has_broker
+    assert settings.load({"TIDEMARK_OANDA_TOKEN_FILE": str(tmp_path / "token")}).has_broker

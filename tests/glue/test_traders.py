@@ -10,10 +10,24 @@ from decimal import Decimal
 
 import pytest
 
+from glue.brokers.simulated import SimulatedBroker
+from glue.brokers.simulated.account import Fill as SimulatedFill
 from glue.demo import accounts
-from glue.demo.accounts import ACCOUNTS
+from glue.demo.accounts import ACCOUNTS, Account
+from glue.demo.broker import fill_in
 from glue.demo.market import INSTRUMENTS, Market
-from glue.demo.traders import COMFORT, LARGEST, LIMIT, Book, Mind, Position, Price, Traders, lot
+from glue.demo.traders import (
+    COMFORT,
+    LARGEST,
+    LIMIT,
+    Book,
+    Broker,
+    Mind,
+    Position,
+    Price,
+    Traders,
+    lot,
+)
 from glue.errors import SettingsError
 from tests.conftest import Connection, Database
 from tests.factories import account
@@ -41,6 +55,20 @@ def ids(database: Database) -> dict[str, int]:
 def trading(database: Database) -> Iterator[Connection]:
     with database.connect(role=accounts.ROLE) as connection:
         yield connection
+
+
+@pytest.fixture
+def simulated(trading: Connection, ids: dict[str, int]) -> Iterator[SimulatedBroker]:
+    """The broker, with the accounts of the demo."""
+    with SimulatedBroker() as broker:
+        fill_in(broker.books, trading)
+        yield broker
+
+
+@pytest.fixture
+def broker(simulated: SimulatedBroker) -> Broker:
+    """As traders see it."""
+    return Broker(simulated.url)
 
 
 class TestSetUp:
@@ -82,8 +110,8 @@ class TestSetUp:
 
 
 class TestTrading:
-    def test_begins_once_there_are_prices(self, conn, trading, ids):
-        traders = Traders(trading, ids, Mind(1))
+    def test_begins_once_there_are_prices(self, conn, trading, broker, ids):
+        traders = Traders(trading, broker, ids, Mind(1))
         traders.step()
         assert traders.booked == 0
         tick(conn, Market(1))
@@ -93,17 +121,17 @@ class TestTrading:
         states = conn.execute("select is_priced, unrealized_pnl from api.account_states").fetchall()
         assert all(is_priced and pnl < 0 for is_priced, pnl in states)  # each has paid the spread
 
-    def test_a_later_start_does_not_begin_again(self, conn, trading, ids):
+    def test_a_later_start_does_not_begin_again(self, conn, trading, broker, ids):
         tick(conn, Market(1))
-        Traders(trading, ids, Mind(1)).step()
-        later = Traders(trading, ids, Mind(2))
+        Traders(trading, broker, ids, Mind(1)).step()
+        later = Traders(trading, broker, ids, Mind(2))
         later.step()
 
         assert later.booked <= 2
 
-    def test_stays_within_bounds_and_leaves_the_books_right(self, conn, trading, ids):
+    def test_stays_within_bounds_and_leaves_the_books_right(self, conn, trading, broker, ids):
         market = Market(7)
-        traders = Traders(trading, ids, Mind(7))
+        traders = Traders(trading, broker, ids, Mind(7))
         for _ in range(STEPS):
             market.advance(60 * MINUTES_A_STEP)
             tick(conn, market)
@@ -127,7 +155,7 @@ class TestTrading:
         ).fetchall()
         assert commissions == [(ids[a.number],) for a in ACCOUNTS if a.commission]
 
-    def test_leaves_a_closed_account_alone(self, conn, trading, ids):
+    def test_leaves_a_closed_account_alone(self, conn, trading, broker, ids):
         for account_id in ids.values():
             conn.execute(
                 "select api.record_entry(%s, 'withdrawal', -balance) "
@@ -136,16 +164,78 @@ class TestTrading:
             )
             conn.execute("select api.close_account(%s)", [account_id])
         tick(conn, Market(1))
-        traders = Traders(trading, ids, Mind(1))
+        traders = Traders(trading, broker, ids, Mind(1))
         traders.step()
 
         assert traders.booked == 0
 
-    def test_lost_connection_is_made_anew(self, database, conn, ids):
+    def test_tells_the_broker_of_each_under_the_id_that_the_ledger_has(
+        self, conn, trading, broker, ids, simulated
+    ):
+        market = Market(3)
+        tick(conn, market)
+        traders = Traders(trading, broker, ids, Mind(3))
+        for _ in range(60):
+            traders.step()
+        for account_ in ACCOUNTS:
+            told = simulated.books.account(account_.number)
+            fills = conn.execute(
+                "select external_id, symbol, side, quantity, price from api.fills"
+                " where account_id = %s order by event_seq",
+                [ids[account_.number]],
+            ).fetchall()
+            assert fills == [
+                (str(number), fill.symbol, fill.side, fill.quantity, fill.price)
+                for number, booked in told.booked.items()
+                if isinstance(fill := booked.event, SimulatedFill)
+            ]
+            assert conn.execute(
+                "select balance from api.account_states where account_id = %s",
+                [ids[account_.number]],
+            ).fetchone() == (told.balance,)
+
+    def test_nobody_trades_while_the_broker_is_away(self, conn, trading, broker, ids, simulated):
+        tick(conn, Market(3))
+        traders = Traders(trading, broker, ids, Mind(3))
+        simulated.stop()
+        traders.step()
+        assert traders.booked == 0
+        simulated.start()
+        traders.step()
+        assert traders.booked == 3 * len(ACCOUNTS)
+
+    def test_a_trade_that_the_broker_was_not_told_of_is_told_before_the_next(
+        self, conn, trading, broker, ids, simulated
+    ):
+        tick(conn, Market(3))
+        traders = Traders(trading, broker, ids, Mind(3))
+        asked = broker.next_id
+
+        def asked_last(account_: Account) -> int | None:
+            number = asked(account_)
+            simulated.stop()
+            return number
+
+        broker.next_id = asked_last
+        traders.step()
+        broker.next_id = asked
+        assert traders.booked == 1
+        assert traders.pause() < 2
+        simulated.start()
+        traders.step()
+
+        told = sum(
+            isinstance(booked.event, SimulatedFill)
+            for account_ in simulated.books.accounts.values()
+            for booked in account_.booked.values()
+        )
+        assert told == traders.booked == count(conn, "api.fills")
+
+    def test_lost_connection_is_made_anew(self, database, conn, simulated):
         tick(conn, Market(1))
         process = subprocess.Popen(
             [sys.executable, "-m", "glue.demo", "trade"],
-            env=os.environ | {"TIDEMARK_DSN": database.dsn},
+            env=os.environ | {"TIDEMARK_DSN": database.dsn, "TIDEMARK_DEMO_BROKER": simulated.url},
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -45,7 +45,7 @@ class TestServices:
         instrument(conn, "EUR/USD")
         broker = Broker()
         broker.make_topic()
-        address = process.free_address(Address("127.0.0.1", 0))
+        address = process.free_address(Address("127.0.0.1", 0), "it")
         up = run(
             *("--dsn", database.dsn, "--kafka", broker.address, "--listen", str(address)),
             TIDEMARK_DSN="host=127.0.0.1 port=1",
@@ -133,16 +133,16 @@ class TestDemo:
 class TestAddress:
     def test_a_taken_port_is_not_free(self, taken):
         assert not process.is_free(Address("127.0.0.1", taken))
-        assert process.free_address(Address("127.0.0.1", taken)).port > taken
+        assert process.free_address(Address("127.0.0.1", taken), "it").port > taken
 
     def test_a_free_one_is_kept(self):
-        address = process.free_address(Address("127.0.0.1", 0))
+        address = process.free_address(Address("127.0.0.1", 0), "it")
 
-        assert process.free_address(address) == address
+        assert process.free_address(address, "it") == address
 
     def test_an_address_of_another_machine_is_refused(self):
         with pytest.raises(SettingsError, match="cannot listen on"):
-            process.free_address(Address("192.0.2.1", 8017))
+            process.free_address(Address("192.0.2.1", 8017), "it")
 
     @pytest.mark.parametrize(
         ("address", "page"),
