@@ -320,7 +320,7 @@ def test_no_false_alarm_and_no_fault_missed_while_time_goes_by(home: Path, tmp_p
     expected: list[tuple[int, str]] = []
     with SimulatedBroker() as broker, desk_at(dsn, broker) as desk:
         desk.tick({PAIR: ("1.09950", "1.10050")})
-        account_ids = [desk.open(f"S-{number}", scale=4) for number in range(6)]
+        account_ids = [desk.open(f"S-{number}") for number in range(6)]
         for account_id in account_ids:
             desk.trade(account_id, "buy", 500_000)
         with (

@@ -71,19 +71,14 @@ class Desk:
             ],
         )
 
-    def open(
-        self, number: str = "D-1", currency: str = "USD", broker: str = "demo", scale: int = 2
-    ) -> int:
-        """An account with 10,000 on both sides; its id in the ledger.
-
-        The broker counts in four decimals: with fewer, rounding adds up over many trades.
-        """
+    def open(self, number: str = "D-1", currency: str = "USD", broker: str = "demo") -> int:
+        """An account with 10,000 on both sides; its id in the ledger."""
         self.books.create_account(number, currency, Decimal(10_000))
         account_id: int = one(
             self.connection,
             "select account_id from api.open_account(%s, %s, p_broker => %s,"
-            " p_broker_account_id => %s, p_money_scale => %s)",
-            [f"Desk {number}", currency, broker, number, scale],
+            " p_broker_account_id => %s)",
+            [f"Desk {number}", currency, broker, number],
         )["account_id"]
         self.number_of[account_id] = number
         self.connection.execute(
