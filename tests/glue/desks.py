@@ -73,7 +73,7 @@ class Desk:
 
     def open(self, number: str = "D-1", currency: str = "USD", broker: str = "demo") -> int:
         """An account with 10,000 on both sides; its id in the ledger."""
-        self.books.create_account(number, currency, Decimal(10_000))
+        self.books.create_account(number, currency, Decimal(10_000), money_scale=2)
         account_id: int = one(
             self.connection,
             "select account_id from api.open_account(%s, %s, p_broker => %s,"

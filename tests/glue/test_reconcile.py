@@ -1,6 +1,10 @@
 """`tidemark reconcile` between a ledger and a simulated broker."""
 
+import asyncio
+import contextlib
 import signal
+import socket
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -8,9 +12,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from glue import up
+from glue import reconciliation_session, up
 from glue.brokers.simulated import SimulatedBroker
+from glue.reconciliation_session import LostError, Session
 from glue.settings import Address
 from tests.conftest import Database
 from tests.factories import assert_sound, every, one
@@ -479,6 +485,66 @@ class TestOneAtATime:
             assert running.stop() == 0
         assert "trying again" in running.logged()
         assert "Traceback" not in running.logged()
+
+
+class Line:
+    """A TCP line to the database that can fall silent without breaking."""
+
+    def __init__(self, dsn: str) -> None:
+        parts = conninfo_to_dict(dsn)
+        host, self._port = str(parts["host"]), str(parts["port"])
+        self._to: object = (host, int(self._port))
+        if host.startswith("/"):
+            self._to = f"{host}/.s.PGSQL.{self._port}"
+        self._is_open = threading.Event()
+        self._is_open.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        port = self._listener.getsockname()[1]
+        self.dsn = make_conninfo(dsn, host="127.0.0.1", port=port)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def fall_silent(self) -> None:
+        self._is_open.clear()
+
+    def close(self) -> None:
+        self._is_open.set()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                family = socket.AF_UNIX if isinstance(self._to, str) else socket.AF_INET
+                far = socket.socket(family)
+                far.connect(self._to)
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._is_open.wait()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_a_server_that_says_nothing_counts_as_lost(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation_session, "FROZEN_TIMEOUT", 0.5)
+    line = Line(database.dsn)
+
+    async def ask() -> None:
+        async with Session.opened(line.dsn, 30.0) as session:
+            assert await session.is_reconciler()
+            line.fall_silent()
+            with pytest.raises(LostError, match=r"nothing for 0\.5 s"):
+                await session.accounts()
+            with pytest.raises(LostError, match="closed"):
+                await session.accounts()
+
+    asyncio.run(ask())
+    line.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,6 +9,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from glue import up as process
+from glue.brokers.simulated import SimulatedBroker
 from glue.errors import SettingsError
 from glue.settings import Address
 from tests.factories import account, instrument
@@ -62,6 +63,30 @@ class TestServices:
         assert not process.is_healthy(address)
         assert "token issue" in up.output
         assert "Traceback" not in up.output
+
+    def test_reconcile_where_there_is_a_broker(self, run, database, conn):
+        broker = Broker()
+        broker.make_topic()
+        with SimulatedBroker() as simulated:
+            simulated.books.create_account("U-1", "USD")
+            conn.execute(
+                "select from api.open_account('Macro', 'USD', p_broker => 'oanda',"
+                " p_broker_account_id => 'U-1')"
+            )
+            up = run(
+                *("--dsn", database.dsn, "--kafka", broker.address, "--listen", "127.0.0.1:0"),
+                TIDEMARK_OANDA=simulated.url,
+                TIDEMARK_OANDA_TOKEN=simulated.token,
+            )
+            until(lambda: count(conn, "api.reconciliation_runs") == 1, "it is compared")
+            assert conn.execute("select outcome from api.reconciliation_runs").fetchone() == (
+                "passed",
+            )
+            assert "reconcile" in up.children()
+            up.process.terminate()
+
+            assert up.wait() == 0, up.output
+            up.wait_until_gone()
 
     def test_say_why_the_schema_cannot_be_had(self, run, database, conn):
         conn.execute("create role stranger_of_tidemark login")

@@ -71,7 +71,7 @@ def test_it_goes_on_when_its_connection_was_lost(
             conn,
             "select pid from pg_stat_activity"
             " where application_name = 'tidemark watch' and datname = current_database()"
-            " and query like '%judge_margins%'",
+            " and query like '%judge_%'",
         )
         return [row["pid"] for row in found]
 
