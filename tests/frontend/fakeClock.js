@@ -24,10 +24,10 @@ export function fakeClock() {
         const next = due.sort((a, b) => a[1].at - b[1].at)[0];
         if (!next) break;
         timers.delete(next[0]);
-        now = next[1].at;
+        now = Math.max(now, next[1].at);
         next[1].run();
       }
-      now = until;
+      now = Math.max(now, until);
     },
     /** Time goes by while something runs, so that no timer does. @param {number} ms */
     busy(ms) {
