@@ -1,14 +1,17 @@
 """The built page in a real browser, from a real relay, beside what the database says."""
 
+import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from glue import paths, settings
 from glue.local.server import EmbeddedServer
@@ -16,17 +19,11 @@ from tests import browser as chromium
 from tests import factories
 from tests.conftest import Connection, Database
 from tests.glue.relays import Relay, running_relay, until
+from tests.glue.test_relay_protocol import many_fills, post
+from tests.line import Line
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 FIGURES = ("balance", "unrealized_pnl", "equity", "margin_used", "margin_available", "margin_level")
+DRAWDOWN = ("high_water_mark", "drawdown", "drawdown_pct", "max_drawdown", "max_drawdown_pct")
 IN_CI = bool(os.environ.get("CI"))
 
 
@@ -35,13 +32,10 @@ def browser() -> Iterator[Browser]:
     """A browser; without one the tests are skipped, but not in CI."""
     if not (paths.PAGE / "index.html").is_file():
         give_up("the page is not built: make page")
-    program = chromium.find()
-    if program is None:
+    if chromium.find() is None:
         give_up("there is no Chromium: python -m tests.browser says how to get one")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+    with chromium.running() as running:
         yield running
-        running.close()
 
 
 def give_up(reason: str) -> None:
@@ -72,21 +66,52 @@ def book(conn: Connection) -> SimpleNamespace:
 
 @pytest.fixture
 def page(browser: Browser, relay: Relay, book: SimpleNamespace) -> Iterator[Page]:
-    """The page with its token, live. Nothing may be said on its console."""
+    """The page with its token, live."""
+    with opened(browser, f"http://{relay.host}:{relay.port}/#token={book.token}") as page:
+        yield page
+
+
+@pytest.fixture
+def line(relay: Relay) -> Iterator[Line]:
+    with Line(relay.port) as line:
+        yield line
+
+
+@pytest.fixture
+def distant(browser: Browser, line: Line, book: SimpleNamespace) -> Iterator[Page]:
+    """The page, live, behind a line that can be closed."""
+    with opened(browser, f"http://{line.host}:{line.port}/#token={book.token}") as page:
+        until(equals_database(page, book.conn, book.alpha))
+        yield page
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, address: str) -> Iterator[Page]:
+    """A page that is live. Nothing may be said on its console."""
     context = browser.new_context()
-    opened = context.new_page()
+    page = context.new_page()
     complaints: list[str] = []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
         "console",
         lambda said: complaints.append(said.text) if said.type == "error" else None,
     )
-    opened.goto(f"http://{relay.host}:{relay.port}/#token={book.token}")
-    opened.wait_for_selector("[data-connection=live]")
-    yield opened
+    page.goto(address)
+    page.wait_for_selector("[data-connection=live]")
+    yield page
     context.close()
     # a browser says for itself that a connection was refused or lost
     assert [text for text in complaints if "WebSocket connection to" not in text] == []
+
+
+@contextlib.contextmanager
+def away(page: Page, line: Line) -> Iterator[None]:
+    """The page has no line while the block lasts, and is live again in the end."""
+    line.close()
+    page.wait_for_selector("[data-connection]:not([data-connection=live])")
+    yield
+    line.mend()
+    page.wait_for_selector("[data-connection=live]")
 
 
 def tick(conn: Connection, symbol: str, bid: str, ask: str) -> None:
@@ -149,6 +174,36 @@ def positions_in(conn: Connection, account_id: int) -> dict[str, dict[str, str |
         f"{row['symbol']} {row['side']}": {name: text(row[name]) for name in names}
         for row in factories.positions(conn, account_id)
     }
+
+
+def totals_on(page: Page) -> dict[str, str | None]:
+    found: list[tuple[str, dict[str, str | None]]] = page.evaluate(READ_ROWS, "tr[data-totals]")
+    return {name: value for _, row in found for name, value in row.items() if name in FIGURES}
+
+
+def totals_in(conn: Connection, currency: str) -> dict[str, str | None]:
+    row = factories.one(conn, "select * from api.portfolio_totals(null, %s)", [currency])
+    return {name: text(row[name]) for name in FIGURES}
+
+
+def drawdown_on(page: Page) -> dict[str, str | None]:
+    """Of the chosen account."""
+    found: list[tuple[str, dict[str, str | None]]] = page.evaluate(READ_ROWS, ".summary")
+    return {name: value for _, row in found for name, value in row.items() if name in DRAWDOWN}
+
+
+def drawdown_in(conn: Connection, account_id: int) -> dict[str, str | None]:
+    row = factories.state(conn, account_id)
+    return {name: text(row[name]) for name in DRAWDOWN}
+
+
+def count(page: Page, selector: str) -> int:
+    return len(page.query_selector_all(selector))
+
+
+def stale_since(page: Page) -> datetime | None:
+    found = page.get_attribute("[data-connection]", "data-stale-since")
+    return None if found is None else datetime.fromisoformat(found)
 
 
 def text(value: Decimal | None) -> str | None:
@@ -220,15 +275,168 @@ def test_the_other_account_can_be_chosen(page: Page, book: SimpleNamespace) -> N
     until(equals_database(page, book.conn, book.beta))
 
 
+def test_totals_are_those_of_the_database(page: Page, book: SimpleNamespace) -> None:
+    page.wait_for_selector("tr[data-totals][data-currency=USD]")
+    until(lambda: totals_on(page) == totals_in(book.conn, "USD"))
+    tick(book.conn, "USD/JPY", "151.000", "151.020")
+    tick(book.conn, "EUR/USD", "1.10200", "1.10210")
+    until(lambda: totals_on(page) == totals_in(book.conn, "USD"))
+    assert totals_on(page)["unrealized_pnl"] == "25.00"
+    page.select_option("tr[data-totals] select", "JPY")
+    page.wait_for_selector("tr[data-totals][data-currency=JPY]")
+    until(lambda: totals_on(page) == totals_in(book.conn, "JPY"))
+    assert "totals=JPY" in page.url
+    page.reload()
+    page.wait_for_selector("tr[data-totals][data-currency=JPY]")
+    until(equals_database(page, book.conn, book.alpha))
+
+
+def test_drawdown_is_that_of_the_database(page: Page, book: SimpleNamespace) -> None:
+    book.conn.execute("update equity.curve_settings set grace = '0 seconds'")
+    for price in ("1.10300", "1.10100", "1.10200"):
+        tick(book.conn, "EUR/USD", price, price)
+        until(lambda: drawdown_on(page) == drawdown_in(book.conn, book.alpha))
+        time.sleep(1)
+        book.conn.execute("call api.close_bars()")
+    assert drawdown_on(page)["high_water_mark"] == "10035.00"
+    assert drawdown_on(page)["drawdown"] == "10.00"
+    assert drawdown_on(page)["max_drawdown"] == "20.00"
+
+
+def test_the_curve_is_painted(page: Page, book: SimpleNamespace) -> None:
+    book.conn.execute("update equity.curve_settings set grace = '0 seconds'")
+    points = iter(range(9000))
+
+    def has_bars() -> bool:
+        price = f"1.1{next(points):04}"
+        tick(book.conn, "EUR/USD", price, price)
+        book.conn.execute("call api.close_bars()")
+        found = factories.one(
+            book.conn,
+            "select count(*) as bars from api.equity_curve_1s where account_id = %s",
+            [book.alpha],
+        )
+        return bool(found["bars"] >= 3)
+
+    until(has_bars)
+    page.click("[data-range='7D']")
+    page.wait_for_selector("[data-curve-points]:not([data-curve-points='0'])")
+    assert page.evaluate(
+        """() => [...document.querySelectorAll('.plot canvas')].map(canvas => {
+            const {width, height} = canvas;
+            const {data} = canvas.getContext('2d').getImageData(0, 0, width, height);
+            return data.some(value => value > 0);
+        })"""
+    ) == [True, True]
+    assert "range=7D" in page.url
+    said = page.get_attribute(".plot", "aria-label") or ""
+    assert said.startswith("Equity over seven days: 10,0"), said
+
+
+def test_the_way_of_a_trade_is_measured(page: Page, book: SimpleNamespace) -> None:
+    until(lambda: page.evaluate("window.tidemark.clock?.uncertainty < 1000"))
+    factories.fill(book.conn, book.alpha, "EUR/USD", "buy", "1000", "1.1")
+    page.wait_for_selector("[data-latency-count='1']")
+    (times,) = page.evaluate("window.tidemark.latency")
+    assert times["fill_id"] == 2
+    assert times["received_at"] <= times["dom_at"] <= times["painted_at"]
+    clock = page.evaluate("window.tidemark.clock")
+    # all of it is one machine
+    assert abs(clock["offset"]) <= clock["uncertainty"] + 1
+    assert 0 <= times["painted_at"] - times["read_at"] < 5000
+    page.click(".latency summary")
+    for stretch in ("wire", "page", "paint", "whole"):
+        shown = page.inner_text(f"[data-stretch={stretch}] [data-field=p99]")
+        assert -1 - clock["uncertainty"] <= float(shown) < 5000, stretch
+
+
+def test_what_happened_without_a_line_appears_once(
+    distant: Page, line: Line, book: SimpleNamespace
+) -> None:
+    post(book.conn, book.alpha, "discrepancy", 6)
+    distant.wait_for_selector("[data-discrepancy-id='6'][data-status=open]")
+    cut_at = datetime.now(UTC)
+    with away(distant, line):
+        assert abs((stale_since(distant) - cut_at).total_seconds()) < 6
+        factories.fill(book.conn, book.alpha, "EUR/USD", "sell", "4000", "1.1")
+        post(book.conn, book.alpha, "discrepancy", 7)
+        post(book.conn, book.alpha, "discrepancy", 6, is_open=False)
+        for account_id in (book.alpha, book.beta):
+            post(book.conn, account_id, "alert", 9)
+    until(equals_database(distant, book.conn, book.alpha))
+    assert stale_since(distant) is None
+    assert count(distant, "[data-discrepancy-id='7'][data-status=open]") == 1
+    assert count(distant, "[data-discrepancy-id='6']") == 1
+    assert count(distant, "[data-discrepancy-id='6'][data-status=resolved]") == 1
+    assert count(distant, "[data-alert-id='9']") == 1
+    assert "Alpha, Beta" in distant.inner_text("[data-alert-id='9']")
+    post(book.conn, book.alpha, "discrepancy", 7, is_open=False)
+    distant.wait_for_selector("[data-discrepancy-id='7'][data-status=resolved]", state="attached")
+    assert count(distant, "[data-discrepancy-id='7']") == 1
+    assert count(distant, "[data-missed]") == 0
+
+
+def test_more_than_can_be_shown_is_said(distant: Page, line: Line, book: SimpleNamespace) -> None:
+    with away(distant, line):
+        many_fills(book.conn, book.alpha, 620)
+        many_fills(book.conn, book.beta, 3)
+    missed = distant.wait_for_selector(f"[data-missed='1'] [data-missed-of='{book.alpha}']")
+    assert missed is not None
+    assert missed.get_attribute("data-count") == "120"
+    assert missed.inner_text().startswith("Alpha: 120 events between ")
+    distant.click("button:has-text('all 500')")
+    shown = list(rows(distant, "tr[data-fill-id]"))
+    every = factories.every(
+        book.conn,
+        "select fill_id from api.fills where account_id = %s order by event_seq desc",
+        [book.alpha],
+    )
+    assert shown == [str(row["fill_id"]) for row in every[:500]]
+    distant.click("[data-missed] button")
+    assert count(distant, "[data-missed]") == 0
+
+
+def test_three_hundred_accounts_cost_what_is_seen_of_them(
+    browser: Browser, relay: Relay, book: SimpleNamespace
+) -> None:
+    book.conn.execute(
+        "select api.record_entry(a.account_id, 'deposit', 1000)"
+        " from generate_series(1, 298) as number,"
+        " lateral api.open_account('Desk ' || lpad(number::text, 3, '0'), 'USD') as a"
+    )
+    with opened(browser, f"http://{relay.host}:{relay.port}/#token={book.token}") as page:
+        until(lambda: 0 < count(page, "tr[data-account-id]") <= 100)
+        assert page.inner_text(".list-head .count") == "300"
+        last = "tr[data-account-id]:has-text('Desk 298')"
+        assert count(page, last) == 0
+        page.evaluate("document.querySelector('table.accounts').scrollIntoView({block: 'end'})")
+        page.wait_for_selector(last)
+        until(lambda: count(page, "tr[data-account-id]") <= 100)
+        page.fill("input[type=search]", "usd 27")
+        found = {
+            str(row["account_id"])
+            for row in factories.every(book.conn, "select account_id, name from api.accounts")
+            if "27" in f"{row['name']} {row['account_id']}"
+        }
+        until(lambda: rows(page, "tr[data-account-id]").keys() == found)
+        assert page.inner_text(".list-head .count") == f"{len(found)} of 300"
+
+
 def test_a_lost_database_is_said(page: Page, book: SimpleNamespace, admin: Connection) -> None:
     name = book.conn.info.dbname
     admin.execute(f'alter database "{name}" allow_connections false'.encode())
     try:
+        lost_at = datetime.now(UTC)
         book.conn.execute(
             "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
             " where datname = current_database() and application_name = 'tidemark relay'"
         )
         page.wait_for_selector("[data-connection=stale]")
+        since = stale_since(page)
+        assert since is not None
+        # it may say so with the next heartbeat only, but knows since when
+        assert abs((since - lost_at).total_seconds()) < 5
+        assert page.inner_text("[data-connection]").startswith("Stale since ")
         factories.fill(book.conn, book.alpha, "EUR/USD", "buy", "5000", "1.1")
     finally:
         admin.execute(f'alter database "{name}" allow_connections true'.encode())
