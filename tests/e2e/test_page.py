@@ -1,11 +1,11 @@
 """The built page in a real browser, from a real relay, beside what the database says."""
 
 import contextlib
-import json
 import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +19,11 @@ from tests import browser as chromium
 from tests import factories
 from tests.conftest import Connection, Database
 from tests.glue.relays import Relay, running_relay, until
+from tests.glue.test_relay_protocol import many_fills, post
 from tests.line import Line
 
-FIGURES = (
-    *("balance", "unrealized_pnl", "equity", "drawdown", "drawdown_pct"),
-    *("margin_used", "margin_available", "margin_level"),
-)
+FIGURES = ("balance", "unrealized_pnl", "equity", "margin_used", "margin_available", "margin_level")
+DRAWDOWN = ("high_water_mark", "drawdown", "drawdown_pct", "max_drawdown", "max_drawdown_pct")
 IN_CI = bool(os.environ.get("CI"))
 
 
@@ -67,21 +66,52 @@ def book(conn: Connection) -> SimpleNamespace:
 
 @pytest.fixture
 def page(browser: Browser, relay: Relay, book: SimpleNamespace) -> Iterator[Page]:
-    """The page with its token, live. Nothing may be said on its console."""
+    """The page with its token, live."""
+    with opened(browser, f"http://{relay.host}:{relay.port}/#token={book.token}") as page:
+        yield page
+
+
+@pytest.fixture
+def line(relay: Relay) -> Iterator[Line]:
+    with Line(relay.port) as line:
+        yield line
+
+
+@pytest.fixture
+def distant(browser: Browser, line: Line, book: SimpleNamespace) -> Iterator[Page]:
+    """The page, live, behind a line that can be closed."""
+    with opened(browser, f"http://{line.host}:{line.port}/#token={book.token}") as page:
+        until(equals_database(page, book.conn, book.alpha))
+        yield page
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, address: str) -> Iterator[Page]:
+    """A page that is live. Nothing may be said on its console."""
     context = browser.new_context()
-    opened = context.new_page()
+    page = context.new_page()
     complaints: list[str] = []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
         "console",
         lambda said: complaints.append(said.text) if said.type == "error" else None,
     )
-    opened.goto(f"http://{relay.host}:{relay.port}/#token={book.token}")
-    opened.wait_for_selector("[data-connection=live]")
-    yield opened
+    page.goto(address)
+    page.wait_for_selector("[data-connection=live]")
+    yield page
     context.close()
     # a browser says for itself that a connection was refused or lost
     assert [text for text in complaints if "WebSocket connection to" not in text] == []
+
+
+@contextlib.contextmanager
+def away(page: Page, line: Line) -> Iterator[None]:
+    """The page has no line while the block lasts, and is live again in the end."""
+    line.close()
+    page.wait_for_selector("[data-connection]:not([data-connection=live])")
+    yield
+    line.mend()
+    page.wait_for_selector("[data-connection=live]")
 
 
 def tick(conn: Connection, symbol: str, bid: str, ask: str) -> None:
@@ -144,6 +174,36 @@ def positions_in(conn: Connection, account_id: int) -> dict[str, dict[str, str |
         f"{row['symbol']} {row['side']}": {name: text(row[name]) for name in names}
         for row in factories.positions(conn, account_id)
     }
+
+
+def totals_on(page: Page) -> dict[str, str | None]:
+    found: list[tuple[str, dict[str, str | None]]] = page.evaluate(READ_ROWS, "tr[data-totals]")
+    return {name: value for _, row in found for name, value in row.items() if name in FIGURES}
+
+
+def totals_in(conn: Connection, currency: str) -> dict[str, str | None]:
+    row = factories.one(conn, "select * from api.portfolio_totals(null, %s)", [currency])
+    return {name: text(row[name]) for name in FIGURES}
+
+
+def drawdown_on(page: Page) -> dict[str, str | None]:
+    """Of the chosen account."""
+    found: list[tuple[str, dict[str, str | None]]] = page.evaluate(READ_ROWS, ".summary")
+    return {name: value for _, row in found for name, value in row.items() if name in DRAWDOWN}
+
+
+def drawdown_in(conn: Connection, account_id: int) -> dict[str, str | None]:
+    row = factories.state(conn, account_id)
+    return {name: text(row[name]) for name in DRAWDOWN}
+
+
+def count(page: Page, selector: str) -> int:
+    return len(page.query_selector_all(selector))
+
+
+def stale_since(page: Page) -> datetime | None:
+    found = page.get_attribute("[data-connection]", "data-stale-since")
+    return None if found is None else datetime.fromisoformat(found)
 
 
 def text(value: Decimal | None) -> str | None:
@@ -215,15 +275,168 @@ def test_the_other_account_can_be_chosen(page: Page, book: SimpleNamespace) -> N
     until(equals_database(page, book.conn, book.beta))
 
 
+def test_totals_are_those_of_the_database(page: Page, book: SimpleNamespace) -> None:
+    page.wait_for_selector("tr[data-totals][data-currency=USD]")
+    until(lambda: totals_on(page) == totals_in(book.conn, "USD"))
+    tick(book.conn, "USD/JPY", "151.000", "151.020")
+    tick(book.conn, "EUR/USD", "1.10200", "1.10210")
+    until(lambda: totals_on(page) == totals_in(book.conn, "USD"))
+    assert totals_on(page)["unrealized_pnl"] == "25.00"
+    page.select_option("tr[data-totals] select", "JPY")
+    page.wait_for_selector("tr[data-totals][data-currency=JPY]")
+    until(lambda: totals_on(page) == totals_in(book.conn, "JPY"))
+    assert "totals=JPY" in page.url
+    page.reload()
+    page.wait_for_selector("tr[data-totals][data-currency=JPY]")
+    until(equals_database(page, book.conn, book.alpha))
+
+
+def test_drawdown_is_that_of_the_database(page: Page, book: SimpleNamespace) -> None:
+    book.conn.execute("update equity.curve_settings set grace = '0 seconds'")
+    for price in ("1.10300", "1.10100", "1.10200"):
+        tick(book.conn, "EUR/USD", price, price)
+        until(lambda: drawdown_on(page) == drawdown_in(book.conn, book.alpha))
+        time.sleep(1)
+        book.conn.execute("call api.close_bars()")
+    assert drawdown_on(page)["high_water_mark"] == "10035.00"
+    assert drawdown_on(page)["drawdown"] == "10.00"
+    assert drawdown_on(page)["max_drawdown"] == "20.00"
+
+
+def test_the_curve_is_painted(page: Page, book: SimpleNamespace) -> None:
+    book.conn.execute("update equity.curve_settings set grace = '0 seconds'")
+    points = iter(range(9000))
+
+    def has_bars() -> bool:
+        price = f"1.1{next(points):04}"
+        tick(book.conn, "EUR/USD", price, price)
+        book.conn.execute("call api.close_bars()")
+        found = factories.one(
+            book.conn,
+            "select count(*) as bars from api.equity_curve_1s where account_id = %s",
+            [book.alpha],
+        )
+        return bool(found["bars"] >= 3)
+
+    until(has_bars)
+    page.click("[data-range='7D']")
+    page.wait_for_selector("[data-curve-points]:not([data-curve-points='0'])")
+    assert page.evaluate(
+        """() => [...document.querySelectorAll('.plot canvas')].map(canvas => {
+            const {width, height} = canvas;
+            const {data} = canvas.getContext('2d').getImageData(0, 0, width, height);
+            return data.some(value => value > 0);
+        })"""
+    ) == [True, True]
+    assert "range=7D" in page.url
+    said = page.get_attribute(".plot", "aria-label") or ""
+    assert said.startswith("Equity over seven days: 10,0"), said
+
+
+def test_the_way_of_a_trade_is_measured(page: Page, book: SimpleNamespace) -> None:
+    until(lambda: page.evaluate("window.tidemark.clock?.uncertainty < 1000"))
+    factories.fill(book.conn, book.alpha, "EUR/USD", "buy", "1000", "1.1")
+    page.wait_for_selector("[data-latency-count='1']")
+    (times,) = page.evaluate("window.tidemark.latency")
+    assert times["fill_id"] == 2
+    assert times["received_at"] <= times["dom_at"] <= times["painted_at"]
+    clock = page.evaluate("window.tidemark.clock")
+    # all of it is one machine
+    assert abs(clock["offset"]) <= clock["uncertainty"] + 1
+    assert 0 <= times["painted_at"] - times["read_at"] < 5000
+    page.click(".latency summary")
+    for stretch in ("wire", "page", "paint", "whole"):
+        shown = page.inner_text(f"[data-stretch={stretch}] [data-field=p99]")
+        assert -1 - clock["uncertainty"] <= float(shown) < 5000, stretch
+
+
+def test_what_happened_without_a_line_appears_once(
+    distant: Page, line: Line, book: SimpleNamespace
+) -> None:
+    post(book.conn, book.alpha, "discrepancy", 6)
+    distant.wait_for_selector("[data-discrepancy-id='6'][data-status=open]")
+    cut_at = datetime.now(UTC)
+    with away(distant, line):
+        assert abs((stale_since(distant) - cut_at).total_seconds()) < 6
+        factories.fill(book.conn, book.alpha, "EUR/USD", "sell", "4000", "1.1")
+        post(book.conn, book.alpha, "discrepancy", 7)
+        post(book.conn, book.alpha, "discrepancy", 6, is_open=False)
+        for account_id in (book.alpha, book.beta):
+            post(book.conn, account_id, "alert", 9)
+    until(equals_database(distant, book.conn, book.alpha))
+    assert stale_since(distant) is None
+    assert count(distant, "[data-discrepancy-id='7'][data-status=open]") == 1
+    assert count(distant, "[data-discrepancy-id='6']") == 1
+    assert count(distant, "[data-discrepancy-id='6'][data-status=resolved]") == 1
+    assert count(distant, "[data-alert-id='9']") == 1
+    assert "Alpha, Beta" in distant.inner_text("[data-alert-id='9']")
+    post(book.conn, book.alpha, "discrepancy", 7, is_open=False)
+    distant.wait_for_selector("[data-discrepancy-id='7'][data-status=resolved]", state="attached")
+    assert count(distant, "[data-discrepancy-id='7']") == 1
+    assert count(distant, "[data-missed]") == 0
+
+
+def test_more_than_can_be_shown_is_said(distant: Page, line: Line, book: SimpleNamespace) -> None:
+    with away(distant, line):
+        many_fills(book.conn, book.alpha, 620)
+        many_fills(book.conn, book.beta, 3)
+    missed = distant.wait_for_selector(f"[data-missed='1'] [data-missed-of='{book.alpha}']")
+    assert missed is not None
+    assert missed.get_attribute("data-count") == "120"
+    assert missed.inner_text().startswith("Alpha: 120 events between ")
+    distant.click("button:has-text('all 500')")
+    shown = list(rows(distant, "tr[data-fill-id]"))
+    every = factories.every(
+        book.conn,
+        "select fill_id from api.fills where account_id = %s order by event_seq desc",
+        [book.alpha],
+    )
+    assert shown == [str(row["fill_id"]) for row in every[:500]]
+    distant.click("[data-missed] button")
+    assert count(distant, "[data-missed]") == 0
+
+
+def test_three_hundred_accounts_cost_what_is_seen_of_them(
+    browser: Browser, relay: Relay, book: SimpleNamespace
+) -> None:
+    book.conn.execute(
+        "select api.record_entry(a.account_id, 'deposit', 1000)"
+        " from generate_series(1, 298) as number,"
+        " lateral api.open_account('Desk ' || lpad(number::text, 3, '0'), 'USD') as a"
+    )
+    with opened(browser, f"http://{relay.host}:{relay.port}/#token={book.token}") as page:
+        until(lambda: 0 < count(page, "tr[data-account-id]") <= 100)
+        assert page.inner_text(".list-head .count") == "300"
+        last = "tr[data-account-id]:has-text('Desk 298')"
+        assert count(page, last) == 0
+        page.evaluate("document.querySelector('table.accounts').scrollIntoView({block: 'end'})")
+        page.wait_for_selector(last)
+        until(lambda: count(page, "tr[data-account-id]") <= 100)
+        page.fill("input[type=search]", "usd 27")
+        found = {
+            str(row["account_id"])
+            for row in factories.every(book.conn, "select account_id, name from api.accounts")
+            if "27" in f"{row['name']} {row['account_id']}"
+        }
+        until(lambda: rows(page, "tr[data-account-id]").keys() == found)
+        assert page.inner_text(".list-head .count") == f"{len(found)} of 300"
+
+
 def test_a_lost_database_is_said(page: Page, book: SimpleNamespace, admin: Connection) -> None:
     name = book.conn.info.dbname
     admin.execute(f'alter database "{name}" allow_connections false'.encode())
     try:
+        lost_at = datetime.now(UTC)
         book.conn.execute(
             "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
             " where datname = current_database() and application_name = 'tidemark relay'"
         )
         page.wait_for_selector("[data-connection=stale]")
+        since = stale_since(page)
+        assert since is not None
+        # it may say so with the next heartbeat only, but knows since when
+        assert abs((since - lost_at).total_seconds()) < 5
+        assert page.inner_text("[data-connection]").startswith("Stale since ")
         factories.fill(book.conn, book.alpha, "EUR/USD", "buy", "5000", "1.1")
     finally:
         admin.execute(f'alter database "{name}" allow_connections true'.encode())
@@ -268,134 +481,3 @@ def test_the_token_is_in_no_request(browser: Browser, relay: Relay, book: Simple
     assert len(asked) >= 4
     assert not any(book.token in line for line in asked)
     context.close()
-
-
-def test_totals_are_those_of_the_database(page: Page, book: SimpleNamespace) -> None:
-    page.select_option("[data-totals] select", "JPY")
-    page.wait_for_selector("[data-totals][data-currency=JPY]")
-    tick(book.conn, "USD/JPY", "151.000", "151.020")
-    names = ("balance", "unrealized_pnl", "equity", "margin_used", "margin_available")
-
-    def is_equal() -> bool:
-        row = factories.one(
-            book.conn,
-            "select * from api.portfolio_totals(%s, 'JPY')",
-            [[book.alpha, book.beta]],
-        )
-        cells = page.evaluate(
-            "names => names.map(name =>"
-            " document.querySelector(`[data-totals] [data-field=${name}]`).dataset.value)",
-            names,
-        )
-        return bool(cells == [text(row[name]) for name in names])
-
-    until(is_equal)
-
-
-def test_what_happened_while_the_line_was_down_appears_once(
-    browser: Browser, relay: Relay, book: SimpleNamespace
-) -> None:
-    with Line(relay.port) as line, shown(browser, line, book.token) as page:
-        line.close()
-        page.wait_for_selector("[data-connection=disconnected][data-stale-since]")
-        assert "Stale since" in page.inner_text("[data-connection]")
-        for _ in range(3):
-            factories.fill(book.conn, book.alpha, "EUR/USD", "buy", "1000", "1.1")
-        post_discrepancy(book.conn, book.alpha)
-        line.mend()
-        page.wait_for_selector("[data-connection=live]")
-        until(equals_database(page, book.conn, book.alpha))
-        page.wait_for_selector("[data-discrepancy-id='7']")
-        assert page.locator("[data-discrepancy-id='7']").count() == 1
-        assert page.locator("[data-missed]").count() == 0
-        # and what happens from now on is neither lost nor doubled
-        factories.fill(book.conn, book.alpha, "EUR/USD", "sell", "1000", "1.1")
-        until(equals_database(page, book.conn, book.alpha))
-
-
-def test_more_than_a_history_holds_is_said_to_be_missing(
-    browser: Browser, relay: Relay, book: SimpleNamespace
-) -> None:
-    with Line(relay.port) as line, shown(browser, line, book.token) as page:
-        line.close()
-        page.wait_for_selector("[data-connection=disconnected]")
-        book.conn.execute(
-            "select api.record_fill(%s, 'EUR/USD', 'buy', 100, 1.1) from generate_series(1, 520)",
-            [book.alpha],
-        )
-        line.mend()
-        page.wait_for_selector(f"[data-missed-of='{book.alpha}'][data-count='20']")
-        assert "20 events" in page.inner_text("[data-missed]")
-        until(lambda: accounts_on(page) == accounts_in(book.conn))
-
-
-def test_an_alert_and_a_discrepancy_are_shown_as_they_change(
-    page: Page, book: SimpleNamespace
-) -> None:
-    post_discrepancy(book.conn, book.alpha)
-    page.wait_for_selector("[data-discrepancy-id='7'][data-status=open]", state="attached")
-    post_discrepancy(book.conn, book.alpha, status="resolved")
-    page.wait_for_selector("[data-discrepancy-id='7'][data-status=resolved]", state="attached")
-    assert page.locator("[data-discrepancy-id='7']").count() == 1
-
-
-def test_the_curve_is_painted(page: Page, book: SimpleNamespace) -> None:
-    for pip in range(5):
-        tick(book.conn, "EUR/USD", f"1.1{pip:02}00", f"1.1{pip:02}10")
-        time.sleep(1.01)
-    book.conn.execute("call api.close_bars()")
-    page.click("[data-range='1D']")
-    page.wait_for_function(
-        "() => document.querySelector('[data-curve-points]')?.dataset.curvePoints >= 3",
-        timeout=20_000,
-    )
-
-
-def test_the_way_of_a_trade_is_measured(page: Page, book: SimpleNamespace) -> None:
-    factories.fill(book.conn, book.alpha, "EUR/USD", "buy", "1000", "1.1")
-    page.wait_for_selector("tr[data-fill-id='2']")
-    page.wait_for_function("() => window.tidemark.latency.at(-1)?.painted_at")
-    times = page.evaluate("window.tidemark.latency.at(-1)")
-    way = [times[name] for name in ("read_at", "received_at", "dom_at", "painted_at")]
-    assert times["fill_id"] == 2
-    assert way == sorted(way)
-    if times["committed_at"] is not None:
-        assert times["committed_at"] < times["painted_at"] < times["committed_at"] + 15_000
-
-
-def test_only_what_is_in_sight_is_in_the_page(
-    browser: Browser, relay: Relay, book: SimpleNamespace
-) -> None:
-    book.conn.execute("select api.open_account('More ' || n, 'USD') from generate_series(1, 300) n")
-    with shown(browser, relay, book.token) as page:
-        page.wait_for_selector(f"tr[data-account-id='{book.alpha}']")
-        until(lambda: 10 < page.locator("tr[data-account-id]").count() < 200)
-        page.fill("input[type=search]", "beta jpy")
-        until(lambda: page.locator("tr[data-account-id]").count() == 1)
-
-
-@contextlib.contextmanager
-def shown(browser: Browser, at: Relay | Line, token: str) -> Iterator[Page]:
-    """The page from this address, live."""
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(f"http://{at.host}:{at.port}/#token={token}")
-    page.wait_for_selector("[data-connection=live]")
-    yield page
-    context.close()
-
-
-def post_discrepancy(conn: Connection, account_id: int, status: str = "open") -> None:
-    """As reconciliation does."""
-    at = "2026-01-05T09:00:00.000000Z"
-    body = {
-        "discrepancy_id": 7, "cause": "quantity", "severity": "warning", "symbol": "EUR/USD",
-        "field": "quantity", "ours": "10000", "theirs": "9000", "difference": "1000", "unit": "EUR",
-        "status": status, "opened_at": at, "last_seen_at": at, "acknowledged_at": None,
-        "acknowledged_by": None, "note": None, "resolved_at": at if status == "resolved" else None,
-        "message": "The broker holds 1000 EUR less.",
-    }  # fmt: skip
-    conn.execute(
-        "select ledger.post_event(%s, 'discrepancy', 7, %s, %s::jsonb)",
-        [account_id, status != "resolved", json.dumps(body)],
-    )

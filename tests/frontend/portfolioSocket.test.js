@@ -1,119 +1,54 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import {
+  CURVE_TIMEOUT_MS,
+  CurveError,
+  FIRST_PINGS,
+  FIRST_PINGS_MS,
   FIRST_RETRY_MS,
   LONGEST_RETRY_MS,
+  PING_MS,
   STALE_AFTER_MS,
   createPortfolioSocket,
   retryDelay,
 } from '#page/services/portfolioSocket.js';
-import { heartbeat, portfolio, relayError, snapshot } from './messages.js';
+import { fakeClock } from './fakeClock.js';
+import { FakeSocket } from './fakeSocket.js';
+import { curve, heartbeat, pong, portfolio, relayError, snapshot, trade } from './messages.js';
 
-/** @import { Connection } from '#page/services/portfolioSocket.js' */
-/** @import { FromRelay } from '#page/services/wire.js' */
+/** @import { ClockEstimate } from '#page/services/clock.js' */
+/** @import { Connection, StateMessage } from '#page/services/portfolioSocket.js' */
 
-class FakeSocket {
-  /** @type {FakeSocket[]} */
-  static all = [];
-  static get last() {
-    const last = FakeSocket.all.at(-1);
-    if (!last) throw new Error('no socket was opened');
-    return last;
-  }
-
-  readyState = 0;
-  /** @type {unknown[]} */
-  sent = [];
-  /** @type {(() => void) | null} */
-  onopen = null;
-  /** @type {((event: { data: string }) => void) | null} */
-  onmessage = null;
-  /** @type {(() => void) | null} */
-  onclose = null;
-
-  /** @param {string} url @param {string[]} protocols */
-  constructor(url, protocols) {
-    this.url = url;
-    this.protocols = protocols;
-    FakeSocket.all.push(this);
-  }
-
-  /** @param {string} text */
-  send(text) {
-    this.sent.push(JSON.parse(text));
-  }
-
-  close() {
-    this.readyState = 3;
-  }
-
-  accept() {
-    this.readyState = 1;
-    this.onopen?.();
-  }
-
-  /** @param {FromRelay} message */
-  say(message) {
-    this.onmessage?.({ data: JSON.stringify(message) });
-  }
-
-  fail() {
-    this.readyState = 3;
-    this.onclose?.();
-  }
-}
-
-function fakeClock() {
-  let now = 1_000_000;
-  let ids = 0;
-  /** @type {Map<number, { at: number, run: () => void }>} */
-  const timers = new Map();
-  return {
-    random: () => 1,
-    now: () => now,
-    /** @param {() => void} run @param {number} ms */
-    setTimeout(run, ms) {
-      timers.set((ids += 1), { at: now + ms, run });
-      return ids;
-    },
-    /** @param {number} id */
-    clearTimeout: (id) => void timers.delete(id),
-    /** @param {number} ms */
-    pass(ms) {
-      const until = now + ms;
-      for (;;) {
-        const due = [...timers].filter(([, timer]) => timer.at <= until);
-        const next = due.sort((a, b) => a[1].at - b[1].at)[0];
-        if (!next) break;
-        timers.delete(next[0]);
-        now = next[1].at;
-        next[1].run();
-      }
-      now = until;
-    },
-    pending: () => timers.size,
-  };
-}
-
-function started() {
+/** @param {Partial<Parameters<typeof createPortfolioSocket>[0]>} [options] */
+function started(options = {}) {
   const clock = fakeClock();
   /** @type {Connection[]} */
   const line = [];
-  /** @type {FromRelay[]} */
+  /** @type {StateMessage[]} */
   const messages = [];
+  /** @type {number[]} */
+  const receivedAt = [];
+  /** @type {(ClockEstimate | null)[]} */
+  const clocks = [];
   const socket = createPortfolioSocket({
     url: 'ws://relay.test/ws',
     token: 'secret',
-    onMessage: (message) => messages.push(message),
+    onMessage: (message, at) => {
+      messages.push(message);
+      receivedAt.push(at);
+    },
     onConnection: (connection) => line.push(connection),
+    onClock: (estimate) => clocks.push(estimate),
     Socket: /** @type {any} */ (FakeSocket),
     clock,
+    ...options,
   });
   socket.start();
-  return { clock, line, messages, socket, phase: () => line.at(-1)?.phase };
+  return { clock, line, messages, receivedAt, clocks, socket, phase: () => line.at(-1)?.phase };
 }
 
-function live() {
-  const all = started();
+/** @param {Parameters<typeof started>[0]} [options] */
+function live(options) {
+  const all = started(options);
   FakeSocket.last.accept();
   FakeSocket.last.say(snapshot(portfolio()));
   return all;
@@ -131,6 +66,33 @@ describe('connecting', () => {
     expect(opened.sent).toEqual([]);
     opened.accept();
     expect(opened.sent).toEqual([{ type: 'hello', token: 'secret' }]);
+  });
+
+  test('names the accounts and the currency of the totals where they are chosen', () => {
+    started({ accountIds: [3, 4], totalsCurrency: 'EUR' });
+    FakeSocket.last.accept();
+    expect(FakeSocket.last.sent).toEqual([
+      { type: 'hello', token: 'secret', account_ids: [3, 4], totals_currency: 'EUR' },
+    ]);
+  });
+
+  test('asks for what has happened since the last event that is held at that time', () => {
+    /** @type {Record<string, number> | null} */
+    let since = null;
+    const { clock } = live({ since: () => since });
+    expect(FakeSocket.last.sent[0]).not.toHaveProperty('since');
+    since = { 1: 41, 2: 0 };
+    FakeSocket.last.fail();
+    clock.pass(FIRST_RETRY_MS);
+    FakeSocket.last.accept();
+    expect(FakeSocket.last.sent).toEqual([{ type: 'hello', token: 'secret', since: { 1: 41, 2: 0 } }]);
+  });
+
+  test('messages carry when they came, to a fraction of a millisecond', () => {
+    const { clock, receivedAt } = live();
+    clock.pass(70);
+    FakeSocket.last.say(trade(1));
+    expect(receivedAt).toEqual([1_000_000.25, 1_000_070.25]);
   });
 
   test('is live with the snapshot, not before', () => {
@@ -293,15 +255,168 @@ describe('refusal', () => {
 });
 
 describe('resync', () => {
-  test('is asked for once until the snapshot is here', () => {
-    const { socket } = live();
-    const asked = () => FakeSocket.last.sent.slice(1);
+  test('is asked for once until the snapshot is here, and from what is held then', () => {
+    let held = 7;
+    const { socket } = live({ since: () => ({ 1: held }) });
     socket.resync();
+    held = 9;
     socket.resync();
-    expect(asked()).toEqual([{ type: 'resync' }]);
+    expect(FakeSocket.last.sentOf('resync')).toEqual([{ type: 'resync', since: { 1: 7 } }]);
     FakeSocket.last.say(snapshot());
     socket.resync();
-    expect(asked()).toHaveLength(2);
+    expect(FakeSocket.last.sentOf('resync').at(-1)).toEqual({ type: 'resync', since: { 1: 9 } });
+  });
+
+  test('is not asked of a line that is not live: its first snapshot is on its way', () => {
+    const { socket } = started();
+    FakeSocket.last.accept();
+    socket.resync();
+    expect(FakeSocket.last.sentOf('resync')).toEqual([]);
+  });
+});
+
+describe('the relay’s clock', () => {
+  test('is asked for a few times soon, then now and then, only while the line is live', () => {
+    const { clock } = started();
+    FakeSocket.last.accept();
+    clock.pass(1000);
+    expect(FakeSocket.last.sentOf('ping')).toEqual([]);
+    FakeSocket.last.say(snapshot());
+    expect(FakeSocket.last.sentOf('ping')).toEqual([{ type: 'ping', sent_at: 1_001_000.25 }]);
+    clock.pass(FIRST_PINGS_MS * FIRST_PINGS);
+    expect(FakeSocket.last.sentOf('ping')).toHaveLength(FIRST_PINGS);
+    clock.pass(PING_MS);
+    expect(FakeSocket.last.sentOf('ping')).toHaveLength(FIRST_PINGS + 1);
+    const dropped = FakeSocket.last;
+    dropped.fail();
+    clock.pass(3 * PING_MS);
+    expect(dropped.sentOf('ping')).toHaveLength(FIRST_PINGS + 1);
+  });
+
+  test('is estimated from pongs, by the quickest, with the relay’s microseconds', () => {
+    const { clock, clocks, messages } = live();
+    const sentAt = clock.precise();
+    clock.pass(40);
+    FakeSocket.last.say(pong(sentAt, '1970-01-01T00:16:45.020500Z'));
+    expect(clocks.at(-1)?.uncertainty).toBe(20);
+    expect(clocks.at(-1)?.offset).toBeCloseTo(5000.25, 3);
+    const again = clock.precise();
+    clock.pass(400);
+    FakeSocket.last.say(pong(again, '1970-01-01T00:16:49.000000Z'));
+    expect(clocks.at(-1)?.uncertainty).toBe(20);
+    expect(messages).toHaveLength(1);
+  });
+
+  test('is forgotten with the line: the next one may lead to another relay', () => {
+    const { clock, clocks } = live();
+    FakeSocket.last.say(pong(clock.precise(), '1970-01-01T00:16:45Z'));
+    expect(clocks.at(-1)).not.toBeNull();
+    FakeSocket.last.fail();
+    expect(clocks.at(-1)).toBeNull();
+  });
+
+  test('a pong does not keep a line alive whose heartbeats have stopped', () => {
+    const { clock, phase } = live();
+    for (let waited = 0; waited < STALE_AFTER_MS; waited += 4000) {
+      FakeSocket.last.say(pong(clock.precise(), '1970-01-01T00:16:45Z'));
+      clock.pass(4000);
+    }
+    expect(phase()).not.toBe('live');
+  });
+});
+
+describe('curves', () => {
+  const wish = (fields = {}) => ({
+    account_id: 1,
+    from_at: '2014-05-02T09:00:00.000Z',
+    to_at: '2014-05-02T12:30:00.000Z',
+    points: 300,
+    ...fields,
+  });
+  const asked = () => FakeSocket.last.sentOf('curve').map((one) => one.type === 'curve' && one.account_id);
+  /** @param {Promise<unknown>} request */
+  const codeOf = (request) =>
+    request.then(
+      () => 'an answer',
+      (error) => (error instanceof CurveError ? error.code : String(error)),
+    );
+
+  test('an answer belongs to the request of its account and range, however its instants are written', async () => {
+    const { socket, messages } = live();
+    const request = socket.requestCurve(wish());
+    expect(FakeSocket.last.sent.at(-1)).toEqual({ type: 'curve', ...wish() });
+    FakeSocket.last.say(curve({ account_id: 2 }));
+    FakeSocket.last.say(curve({ from_at: '2014-05-02T08:00:00Z' }));
+    FakeSocket.last.say(curve());
+    expect((await request).close).toEqual(['1005.00', '1010.00', null]);
+    expect(messages).toHaveLength(1);
+  });
+
+  test('one is with the relay at a time, the others wait their turn', async () => {
+    const { socket } = live();
+    const requests = [1, 2, 3].map((id) => socket.requestCurve(wish({ account_id: id })));
+    expect(asked()).toEqual([1]);
+    FakeSocket.last.say(curve({ account_id: 1 }));
+    expect(asked()).toEqual([1, 2]);
+    FakeSocket.last.say(curve({ account_id: 2 }));
+    FakeSocket.last.say(curve({ account_id: 3 }));
+    expect((await Promise.all(requests)).map((one) => one.account_id)).toEqual([1, 2, 3]);
+  });
+
+  test('one that is not answered in time is given up, and the next is asked for', async () => {
+    const { clock, socket } = live();
+    const first = codeOf(socket.requestCurve(wish()));
+    const second = socket.requestCurve(wish({ account_id: 2 }));
+    for (let passed = 0; passed < CURVE_TIMEOUT_MS; passed += 5000) {
+      FakeSocket.last.say(heartbeat({}));
+      clock.pass(5000);
+    }
+    expect(await first).toBe('timeout');
+    expect(asked()).toEqual([1, 2]);
+    FakeSocket.last.say(curve());
+    FakeSocket.last.say(curve({ account_id: 2 }));
+    expect((await second).account_id).toBe(2);
+  });
+
+  test('the wait of one that is still in the queue has not begun', async () => {
+    const { clock, socket } = live();
+    void codeOf(socket.requestCurve(wish(), { timeoutMs: 900 }));
+    const second = codeOf(socket.requestCurve(wish({ account_id: 2 }), { timeoutMs: 300 }));
+    clock.pass(1000);
+    FakeSocket.last.say(curve({ account_id: 2 }));
+    expect(await second).toBe('an answer');
+  });
+
+  test('one that nobody waits for any more makes room, and is not asked for if it was not yet', async () => {
+    const { socket } = live();
+    const [first, second] = [new AbortController(), new AbortController()];
+    const codes = [
+      codeOf(socket.requestCurve(wish(), { signal: first.signal })),
+      codeOf(socket.requestCurve(wish({ account_id: 2 }), { signal: second.signal })),
+      codeOf(socket.requestCurve(wish({ account_id: 3 }))),
+    ];
+    second.abort();
+    first.abort();
+    expect(asked()).toEqual([1, 3]);
+    FakeSocket.last.say(curve({ account_id: 3 }));
+    expect(await Promise.all(codes)).toEqual(['aborted', 'aborted', 'an answer']);
+    const signal = AbortSignal.abort();
+    expect(await codeOf(socket.requestCurve(wish(), { signal }))).toBe('aborted');
+  });
+
+  test('a lost line ends all of them, and none is asked of a line that is not live', async () => {
+    const { clock, socket } = live();
+    const codes = [1, 2].map((id) => codeOf(socket.requestCurve(wish({ account_id: id }))));
+    FakeSocket.last.fail();
+    expect(await Promise.all(codes)).toEqual(['disconnected', 'disconnected']);
+    expect(await codeOf(socket.requestCurve(wish()))).toBe('disconnected');
+    clock.pass(FIRST_RETRY_MS);
+    FakeSocket.last.accept();
+    FakeSocket.last.say(snapshot());
+    const after = codeOf(socket.requestCurve(wish()));
+    expect(asked()).toEqual([1]);
+    FakeSocket.last.say(curve());
+    expect(await after).toBe('an answer');
   });
 });
 

@@ -1,61 +1,39 @@
-import { expect, test } from 'vitest';
-import { HEARTBEAT_SECONDS, SUBPROTOCOL, parseMessage } from '#page/services/wire.js';
-import page from '../../frontend2/src/services/wire.js?raw';
-import relay from '../../glue/wire.py?raw';
-
-/** Names that the page must not take from the language. */
-const RENAMED = new Map([['Error', 'RelayError']]);
-
-/** Message or part → its fields, with the tag as `type`. */
-function fieldsInPython() {
-  /** @type {Map<string, string[]>} */
-  const found = new Map();
-  for (const [, name = '', options = '', body = ''] of relay.matchAll(
-    /^class (\w+)\(msgspec\.Struct(.*)\):\n((?:(?: {4}.*)?\n)+)/gm,
-  )) {
-    const fields = [...body.matchAll(/^ {4}(\w+): /gm)].map(([, field = '']) => field);
-    const tag = options.includes('tag=') ? ['type'] : [];
-    found.set(RENAMED.get(name) ?? name, [...tag, ...fields].sort());
-  }
-  return found;
-}
-
-function fieldsInJavaScript() {
-  /** @type {Map<string, string[]>} */
-  const found = new Map();
-  for (const [block] of page.matchAll(/\/\*\*.*?\*\//gs)) {
-    const long = block.match(/@typedef \{object\} (\w+)/)?.[1];
-    const short = block.match(/@typedef \{\{ (.*) \}\} (\w+)/);
-    if (long) {
-      found.set(long, [...block.matchAll(/@property \{.*?\} (\w+)/g)].map((one) => one[1] ?? '').sort());
-    } else if (short) {
-      const names = [...(short[1] ?? '').matchAll(/(\w+)\??: /g)].map((one) => one[1] ?? '');
-      found.set(short[2] ?? '', names.sort());
-    }
-  }
-  return found;
-}
-
-test('the page knows every message with the fields that the relay sends', () => {
-  const python = fieldsInPython();
-  expect(python.size).toBeGreaterThan(8);
-  expect(Object.fromEntries(fieldsInJavaScript())).toEqual(Object.fromEntries(python));
-});
-
-test('the page knows every error code', () => {
-  const codes = relay.match(/code: Literal\[(.*)\]/)?.[1]?.replaceAll('"', "'").split(', ') ?? [];
-  expect(codes.length).toBeGreaterThan(0);
-  expect(page).toContain(`{${codes.join(' | ')}} code`);
-});
-
-test('subprotocol and heartbeat are those of the relay', () => {
-  expect(relay).toContain(`SUBPROTOCOL = "${SUBPROTOCOL}"`);
-  expect(Number(relay.match(/HEARTBEAT_SECONDS = ([\d.]+)/)?.[1])).toBe(HEARTBEAT_SECONDS);
-});
+import { describe, expect, test } from 'vitest';
+import { ERROR_CODES, MESSAGE_TYPES } from '#page/services/messages.js';
+import { parseMessage } from '#page/services/wire.js';
+import contract from '../../docs/asyncapi.json';
+import { asFromPage, asFromRelay } from './contract.js';
+import { relayError, trade } from './messages.js';
 
 test('a frame that is no message is an error, one of a later version is skipped', () => {
   for (const frame of ['', '[]', 'null', '7', '{}', '{"type":1}', new ArrayBuffer(2)]) {
     expect(() => parseMessage(frame)).toThrow(SyntaxError);
   }
   expect(parseMessage('{"type":"weather"}')).toBeNull();
+});
+
+test('every type that the relay may send is read', () => {
+  expect(MESSAGE_TYPES).toHaveLength(contract.operations.fromRelay.messages.length);
+  for (const type of MESSAGE_TYPES) expect(parseMessage(JSON.stringify({ type }))).toEqual({ type });
+});
+
+describe('the contract of these tests', () => {
+  test('knows every error code', () => {
+    for (const code of ERROR_CODES) expect(relayError(code).code).toBe(code);
+    expect(() => relayError(/** @type {any} */ ('bad_mood'))).toThrow(/not as agreed/);
+  });
+
+  test('takes no amount that is a number, no instant that is a date, no field that is not there', () => {
+    expect(() => trade(1, { balance: /** @type {any} */ (5) })).toThrow(/balance/);
+    expect(() => trade(1, { updated_at: '2014-05-02' })).toThrow(/updated_at/);
+    expect(() => trade(1, { equity: undefined })).toThrow(/equity/);
+    const ping = { type: /** @type {const} */ ('ping'), sent_at: 1 };
+    expect(asFromPage(ping)).toBe(ping);
+    expect(() => asFromPage(/** @type {any} */ ({ ...ping, mood: 'good' }))).toThrow(/additional/);
+  });
+
+  test('lets neither side speak for the other', () => {
+    expect(() => asFromRelay(/** @type {any} */ ({ type: 'ping', sent_at: 1 }))).toThrow(/ping/);
+    expect(() => asFromPage(/** @type {any} */ (relayError('too_slow')))).toThrow(/error/);
+  });
 });

@@ -43,7 +43,7 @@ export const CLOSED_EVENTS_KEPT = 100;
  * @property {boolean} isSynced a snapshot of this connection has come
  * @property {boolean} wantsResync a snapshot is needed and none has come since
  * @property {number | null} databaseLostAt up to when the database is known to have been read, by the
- *   relay's clock, in ms since 1970; null while it is there
+ *   page's clock, in ms since 1970; null while it is there
  * @property {number | null} receivedAt when the last message came
  * @property {ClockEstimate | null} clock how the relay's clock stands to ours
  * @property {number | null} relayNow the relay's time, about once a second
@@ -190,7 +190,7 @@ export function applyTotals(state, message) {
  */
 export function applyHeartbeat(state, message) {
   if (!message.database_ok) {
-    const lostAt = Date.parse(message.data_at ?? message.sent_at);
+    const lostAt = Date.parse(message.data_at ?? message.sent_at) - (state.clock?.offset ?? 0);
     return { ...state, databaseLostAt: state.databaseLostAt ?? lostAt };
   }
   const hasMissed = Object.entries(message.event_seqs).some(
@@ -307,19 +307,27 @@ function withHistory({ history_from: historyFrom, ...portfolio }, held, isSynced
 }
 
 /**
- * Numbers that go back, or a number that stands for another fill: it is another database.
+ * Numbers that go back, or a number that stands for something else: it is another database.
  * @param {Omit<Portfolio, 'history_from'>} portfolio
  * @param {Held} held
  * @param {boolean} isSynced
  */
 function isOther(portfolio, held, isSynced) {
   if (isSynced) return false;
-  if (held.event_seq > portfolio.event_seq) return true;
-  const ids = new Map(portfolio.fills.map((fill) => [fill.event_seq, fill.fill_id]));
-  return held.fills.some(
-    ({ event_seq: eventSeq, fill_id: id }) => ids.has(eventSeq) && ids.get(eventSeq) !== id,
-  );
+  if (Math.max(held.event_seq, ...held.ahead) > portfolio.event_seq) return true;
+  const names = new Map(numbered(portfolio));
+  return numbered(held).some(([eventSeq, name]) => (names.get(eventSeq) ?? name) !== name);
 }
+
+/**
+ * What each number of an account stands for.
+ * @param {Pick<Portfolio, 'fills' | 'events'>} account
+ * @returns {[number, string][]}
+ */
+const numbered = ({ fills, events }) => [
+  ...fills.map((fill) => /** @type {[number, string]} */ ([fill.event_seq, `fill ${fill.fill_id}`])),
+  ...events.map((event) => /** @type {[number, string]} */ ([event.event_seq, subjectOf(event)])),
+];
 
 /**
  * @param {Omit<Portfolio, 'history_from'>} portfolio
@@ -423,9 +431,10 @@ export const selectIsCurrent = (state) =>
  * clock; null while they are.
  * @param {PortfolioData} state
  */
-export function selectStaleSince(state) {
-  if (state.connection.phase !== 'live') return state.connection.liveUntil;
-  return state.databaseLostAt === null ? null : state.databaseLostAt - (state.clock?.offset ?? 0);
+export function selectStaleSince({ connection: { phase, liveUntil }, databaseLostAt }) {
+  if (phase === 'live' || liveUntil === null) return databaseLostAt;
+  // The line may have been lost after the database: the figures are as old as the first of the two.
+  return databaseLostAt === null ? liveUntil : Math.min(databaseLostAt, liveUntil);
 }
 
 /**

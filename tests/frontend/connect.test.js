@@ -1,0 +1,80 @@
+// @vitest-environment jsdom
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import * as page from '#page/index.js';
+import { FakeSocket } from './fakeSocket.js';
+import { curve, discrepancy, fill, portfolio, snapshot, trade, update } from './messages.js';
+
+const { connectPortfolio, usePortfolioStore, selectIsStale } = page;
+const store = () => usePortfolioStore.getState();
+
+/** @type {ReturnType<typeof connectPortfolio>} */
+let connection;
+const Socket = /** @type {any} */ (FakeSocket);
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: Date.parse('2014-05-02T12:30:00Z') });
+  FakeSocket.all = [];
+  store().forget();
+  connection = connectPortfolio({ url: 'ws://relay.test/ws', token: 'secret', totalsCurrency: 'USD', Socket });
+  FakeSocket.last.accept();
+});
+afterEach(() => {
+  connection.stop();
+  vi.useRealTimers();
+});
+
+test('the store fills itself, and is live', () => {
+  FakeSocket.last.say(snapshot(portfolio()));
+  expect(store().connection.phase).toBe('live');
+  FakeSocket.last.say(update({ version: 2, equity: '1.00' }));
+  vi.advanceTimersByTime(100);
+  expect(store().portfolios[1]?.state.equity).toBe('1.00');
+});
+
+test('a gap asks for a snapshot from where it began, once', () => {
+  FakeSocket.last.say(snapshot(portfolio({ event_seq: 1, fills: [fill()] })));
+  FakeSocket.last.say(trade(3));
+  FakeSocket.last.say(discrepancy(5));
+  expect(FakeSocket.last.sentOf('resync')).toEqual([{ type: 'resync', since: { 1: 1 } }]);
+  const fills = [5, 4, 3, 2].map((seq) => fill({ event_seq: seq }));
+  FakeSocket.last.say(snapshot(portfolio({ event_seq: 5, history_from: 2, fills })));
+  FakeSocket.last.say(trade(7));
+  expect(FakeSocket.last.sentOf('resync').at(-1)).toEqual({ type: 'resync', since: { 1: 5 } });
+});
+
+test('a lost line is opened again with what is held', () => {
+  FakeSocket.last.say(snapshot(portfolio({ event_seq: 1, fills: [fill()] })));
+  FakeSocket.last.fail();
+  window.dispatchEvent(new Event('online'));
+  FakeSocket.last.accept();
+  expect(FakeSocket.all).toHaveLength(2);
+  expect(FakeSocket.last.sent).toEqual([
+    { type: 'hello', token: 'secret', totals_currency: 'USD', since: { 1: 1 } },
+  ]);
+});
+
+test('prices go stale by time, without a message', () => {
+  FakeSocket.last.say(snapshot(portfolio()));
+  FakeSocket.last.onclose = null;
+  expect(selectIsStale(1)(store())).toBe(false);
+  vi.advanceTimersByTime(62_000);
+  expect(selectIsStale(1)(store())).toBe(true);
+});
+
+test('trades are measured, and curves asked for', async () => {
+  FakeSocket.last.say(snapshot(portfolio()));
+  FakeSocket.last.say(trade(1));
+  expect(connection.latency.trades()).toMatchObject([{ fill_id: 101 }]);
+  const { from_at, to_at, account_id } = curve();
+  const answer = connection.requestCurve({ account_id, from_at, to_at, points: 100 });
+  FakeSocket.last.say(curve());
+  expect((await answer).at).toHaveLength(3);
+});
+
+test('a stopped connection leaves what is held, and no timer', () => {
+  FakeSocket.last.say(snapshot(portfolio()));
+  connection.stop();
+  expect(store().connection.phase).toBe('idle');
+  expect(store().accountIds).toEqual([1]);
+  expect(vi.getTimerCount()).toBe(0);
+});
