@@ -34,8 +34,8 @@ class Line:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._server.close()
-        self.cut()
+        # in the loop, as everything that belongs to it
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -60,6 +60,10 @@ class Line:
 
     def _run(self, work):  # type: ignore[no-untyped-def]
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def _end(self) -> None:
+        self._server.close()
+        await self._cut()
 
     async def _cut(self) -> None:
         for writer in self._writers:

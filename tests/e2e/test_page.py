@@ -341,9 +341,10 @@ def test_the_way_of_a_trade_is_measured(page: Page, book: SimpleNamespace) -> No
     assert times["fill_id"] == 2
     assert times["received_at"] <= times["dom_at"] <= times["painted_at"]
     clock = page.evaluate("window.tidemark.clock")
-    # all of it is one machine
-    assert abs(clock["offset"]) <= clock["uncertainty"] + 1
-    assert 0 <= times["painted_at"] - times["read_at"] < 5000
+    # all of it is one machine, but a browser reads its clock once and then counts
+    assert abs(clock["offset"]) <= clock["uncertainty"] + 50
+    way = times["painted_at"] + clock["offset"] - times["read_at"]
+    assert -clock["uncertainty"] <= way < 5000
     page.click(".latency summary")
     for stretch in ("wire", "page", "paint", "whole"):
         shown = page.inner_text(f"[data-stretch={stretch}] [data-field=p99]")

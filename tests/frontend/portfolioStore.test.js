@@ -145,6 +145,12 @@ describe('trades', () => {
     expect(held(data).event_seq).toBe(0);
   });
 
+  test('that came too early are shown once, too', () => {
+    const early = applyTrade(synced(), trade(3));
+    expect(seqs(applyTrade(early, trade(3)))).toEqual([3]);
+    expect(held(applyTrade(early, trade(3))).ahead).toEqual([3]);
+  });
+
   test('that come late close the gap', () => {
     const data = [3, 2, 1].reduce((all, seq) => applyTrade(all, trade(seq)), synced());
     expect(seqs(data)).toEqual([3, 2, 1]);
