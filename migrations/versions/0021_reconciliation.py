@@ -10,7 +10,7 @@ SCHEMA = "create schema recon authorization tidemark_owner;"
 SQL = """
 create table recon.settings (
     is_only boolean not null default true,
-    grace interval not null default '5 seconds',
+    grace interval not null default '2 seconds',
     price_window interval not null default '1 second',
     stopped_after interval not null default '90 seconds',
     escalate_after interval not null default '15 minutes',
