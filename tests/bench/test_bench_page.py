@@ -168,7 +168,11 @@ def test_bench_hydration(
     account_ids = hydration_books(conn)
     with database.connect("tidemark_relay") as connection:
         queries = [
-            seconds_of(connection, "select api.portfolio_snapshot(%s)::text", [account_ids])
+            seconds_of(
+                connection,
+                "select api.snapshot_message(%s, '{}', '{}', %s, 'USD')",
+                [account_ids, account_ids],
+            )
             for _ in range(LOADS)
         ]
     target = address(relay, issue_token(conn, 10))
@@ -196,7 +200,7 @@ def test_bench_hydration(
                 milliseconds(max(values)),
             ]
             for name, values, bound in (
-                ("api.portfolio_snapshot", queries, "30"),
+                ("api.snapshot_message, totals included", queries, "30"),
                 ("socket open → figures painted", loads["figures"], ""),
                 ("socket open → figures and curve painted", loads["painted"], "250"),
             )
