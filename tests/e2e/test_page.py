@@ -386,6 +386,8 @@ def test_more_than_can_be_shown_is_said(distant: Page, line: Line, book: SimpleN
     assert missed.get_attribute("data-count") == "120"
     assert missed.inner_text().startswith("Alpha: 120 events between ")
     distant.click("button:has-text('all 500')")
+    distant.locator(".fills tbody").last.scroll_into_view_if_needed()
+    until(lambda: count(distant, "tr[data-fill-id]") == 500)
     shown = list(rows(distant, "tr[data-fill-id]"))
     every = factories.every(
         book.conn,

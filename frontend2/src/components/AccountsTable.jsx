@@ -1,4 +1,4 @@
-import { memo, useDeferredValue, useEffect, useRef, useState } from 'react';
+import { memo, useDeferredValue, useRef, useState } from 'react';
 import {
   selectAccountIds,
   selectSelectedId,
@@ -9,6 +9,7 @@ import { LiveCell } from './Amount.jsx';
 import { AccountFlags } from './Flags.jsx';
 import { createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
 import { TotalsRow } from './TotalsRow.jsx';
+import { useRoom } from './useRoom.js';
 
 /** @import { AccountState } from '../services/messages.js' */
 
@@ -117,20 +118,7 @@ function useFound(accountIds, search) {
  */
 function Rows({ ids }) {
   const body = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
-  const [room, setRoom] = useState(/** @type {number | null} */ (null));
-  useEffect(() => {
-    if (!body.current || typeof IntersectionObserver === 'undefined') return undefined;
-    const observer = new IntersectionObserver(
-      ([entry]) => {
-        if (!entry) return;
-        const height = entry.boundingClientRect.height;
-        setRoom((before) => (entry.isIntersecting ? null : (before ?? height)));
-      },
-      { rootMargin: '400px 0px' },
-    );
-    observer.observe(body.current);
-    return () => observer.disconnect();
-  }, []);
+  const room = useRoom(body);
   return (
     <tbody ref={body}>
       {room === null ? (

@@ -1,18 +1,28 @@
-import { memo, useState } from 'react';
+import { memo, useRef, useState } from 'react';
 import { formatFull, formatInstant } from '../format.js';
 import { FILLS_KEPT, selectFills, usePortfolioStore } from '../stores/portfolioStore.js';
 import { AmountCell } from './Amount.jsx';
+import { useRoom } from './useRoom.js';
 
 /** @import { Fill } from '../services/messages.js' */
+
+const COLUMNS = 8;
+/** Always there; a new fill moves all that stand below it, so those are there only where seen. */
+const FIRST_ROWS = 10;
 
 /** @param {{ accountId: number }} props */
 export function FillsTable({ accountId }) {
   const fills = usePortfolioStore(selectFills(accountId)) ?? [];
   const [firstSeen] = useState(() => fills[0]?.event_seq ?? 0);
   const [showsAll, setShowsAll] = useState(false);
+  const rest = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
+  const room = useRoom(rest);
   const shown = showsAll ? fills : fills.slice(0, FILLS_KEPT);
+  const row = (/** @type {Fill} */ fill) => (
+    <FillRow key={fill.fill_id} fill={fill} isNew={fill.event_seq > firstSeen} />
+  );
   return (
-    <table className="cards fills">
+    <table className="cards fills" aria-rowcount={shown.length + 1}>
       <caption>
         Last fills <span className="count">{shown.length}</span>
         {fills.length > FILLS_KEPT && (
@@ -49,12 +59,19 @@ export function FillsTable({ accountId }) {
       <tbody>
         {fills.length === 0 && (
           <tr className="empty">
-            <td colSpan={8}>No fills yet</td>
+            <td colSpan={COLUMNS}>No fills yet</td>
           </tr>
         )}
-        {shown.map((fill) => (
-          <FillRow key={fill.fill_id} fill={fill} isNew={fill.event_seq > firstSeen} />
-        ))}
+        {shown.slice(0, FIRST_ROWS).map(row)}
+      </tbody>
+      <tbody ref={rest}>
+        {room === null ? (
+          shown.slice(FIRST_ROWS).map(row)
+        ) : (
+          <tr className="room" aria-hidden="true">
+            <td colSpan={COLUMNS} style={{ height: room }} />
+          </tr>
+        )}
       </tbody>
     </table>
   );

@@ -1,0 +1,32 @@
+import { useEffect, useState } from 'react';
+
+/** @import { RefObject } from 'react' */
+
+/** So far beyond what is seen rows are there already when one scrolls to them. */
+const MARGIN = '300px 0px';
+
+/**
+ * Null while the element is in sight, or nearly; otherwise the height that it had, so that what is in
+ * it can leave its room and nothing else. Rows out of sight are not free: the browser lays them out
+ * and paints them with each change above them.
+ * @param {RefObject<Element | null>} element
+ */
+export function useRoom(element) {
+  const [room, setRoom] = useState(/** @type {number | null} */ (null));
+  useEffect(() => {
+    if (!element.current || typeof IntersectionObserver === 'undefined') return undefined;
+    const observer = new IntersectionObserver(
+      (entries) => {
+        const entry = entries.at(-1);
+        if (!entry) return;
+        const height = entry.boundingClientRect.height;
+        setRoom((before) => (entry.isIntersecting ? null : (before ?? height)));
+      },
+      // The second is for what scrolls for itself within the page.
+      /** @type {IntersectionObserverInit} */ ({ rootMargin: MARGIN, scrollMargin: MARGIN }),
+    );
+    observer.observe(element.current);
+    return () => observer.disconnect();
+  }, [element]);
+  return room;
+}
