@@ -55,9 +55,10 @@ test('the deepest drawdown is found exactly', () => {
 });
 
 test('a young account in a long range is thin', () => {
-  expect(isThin(curve())).toBe(false);
-  expect(isThin(curve({ from_at: '2013-05-02T09:00:00Z' }))).toBe(true);
-  expect(isThin(curve({ at: [] }))).toBe(false);
+  expect(isThin(curve(), 500)).toBe(false);
+  expect(isThin(curve({ from_at: '2013-05-02T09:00:00Z' }), 500)).toBe(true);
+  expect(isThin(curve({ from_at: '2013-05-02T09:00:00Z' }), 5)).toBe(false);
+  expect(isThin(curve({ at: [] }), 500)).toBe(false);
 });
 
 test('a range ends with this second, and the longest begins where there was nothing', () => {

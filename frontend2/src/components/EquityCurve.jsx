@@ -65,7 +65,7 @@ export default function EquityCurve({ accountId, requestCurve }) {
         let answer = await requestCurve(wish, { signal: asking.signal });
         // A young account in a long range has all its life in a few points: look closer.
         const first = answer.at[0];
-        if (first !== undefined && isThin(answer)) {
+        if (first !== undefined && isThin(answer, wish.points)) {
           answer = await requestCurve({ ...wish, from_at: first }, { signal: asking.signal });
         }
         setCurve(answer);

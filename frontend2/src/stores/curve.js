@@ -2,10 +2,15 @@ import { compareAmounts } from '../format.js';
 
 /** @import { AccountState, Amount, Curve } from '../services/messages.js' */
 
-/** Whether all that there is lies in a small part of the range. @param {Curve} curve */
-export function isThin({ at, from_at: fromAt, to_at: toAt }) {
+/**
+ * Whether all that there is lies in a small part of the range, in few points: then a closer look shows
+ * more.
+ * @param {Curve} curve
+ * @param {number} points asked for
+ */
+export function isThin({ at, from_at: fromAt, to_at: toAt }, points) {
   const first = at[0];
-  if (first === undefined) return false;
+  if (first === undefined || at.length > points / 2) return false;
   const end = Date.parse(toAt);
   return end - Date.parse(first) < (end - Date.parse(fromAt)) / 2;
 }
