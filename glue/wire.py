@@ -244,6 +244,13 @@ class Ping(msgspec.Struct, tag="ping", kw_only=True, forbid_unknown_fields=True)
     """Of the page's own clock, milliseconds since 1970; comes back as it was."""
 
 
+class TotalsRequest(msgspec.Struct, tag="totals", kw_only=True, forbid_unknown_fields=True):
+    """Asks for the totals in another currency from now on."""
+
+    currency: Currency | None
+    """Null ends them."""
+
+
 class CurveRequest(msgspec.Struct, tag="curve", kw_only=True, forbid_unknown_fields=True):
     """Asks for a curve over [from_at, to_at); of several that wait the last one is answered."""
 
@@ -254,7 +261,7 @@ class CurveRequest(msgspec.Struct, tag="curve", kw_only=True, forbid_unknown_fie
     """As many at the most."""
 
 
-FromPage = Hello | Resync | Ping | CurveRequest
+FromPage = Hello | Resync | Ping | TotalsRequest | CurveRequest
 
 
 # From the relay to the page -------------------------------------------------------------------

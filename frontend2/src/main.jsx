@@ -29,11 +29,16 @@ let portfolio = null;
 let current = { token: null, totalsCurrency: null };
 
 followAddress((address) => {
+  const isSameToken = address.token !== null && address.token === current.token;
+  const hasOtherTotals = address.totalsCurrency !== current.totalsCurrency;
+  current = address;
+  if (portfolio && isSameToken && hasOtherTotals) {
+    portfolio.chooseTotals(address.totalsCurrency);
+    return;
+  }
   portfolio?.stop();
   portfolio = null;
-  // Another currency shows the same accounts: their figures stay, and what is missed is caught up.
-  if (address.token !== current.token) usePortfolioStore.getState().forget();
-  current = address;
+  usePortfolioStore.getState().forget();
   if (address.token === null) return;
   const url = new URL('ws', window.location.href);
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';

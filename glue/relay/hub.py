@@ -120,6 +120,15 @@ class Hub:
         self._unwatch(session, session.account_ids)
         self._unwatch_totals(session)
 
+    def change_totals(self, session: Session, currency: str | None) -> None:
+        """Send a session its totals in another currency, or none."""
+        self._unwatch_totals(session)
+        session.currency = currency
+        self._watch_totals(session)
+        if session in self._totals_of:
+            self._totals_of[session].text = None  # also where others have them already
+            self._totals_hint.set()
+
     async def snapshot(self, session: Session) -> str:
         """All that a session watches, as a message; what changes from now on is in its outbox.
 

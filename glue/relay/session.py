@@ -190,6 +190,10 @@ class Session:
                 case wire.Ping(sent_at=sent_at):
                     pong = wire.Pong(sent_at=sent_at, received_at=now())
                     self.outbox.offer_single("pong", msgspec.json.encode(pong))
+                case wire.TotalsRequest(currency=currency):
+                    if self.only_totals and currency is None:
+                        raise Refusal.bad_message("Without totals nothing would be left to send.")
+                    self._hub.change_totals(self, currency)
                 case wire.CurveRequest() as request:
                     self._ask_curve(request)
                 case wire.Hello():

@@ -76,6 +76,17 @@ describe('connecting', () => {
     ]);
   });
 
+  test('asks for totals in another currency without greeting anew, and keeps to it', () => {
+    const { clock, socket } = live({ totalsCurrency: 'EUR' });
+    FakeSocket.last.sent.length = 0;
+    socket.chooseTotals('JPY');
+    expect(FakeSocket.last.sent).toEqual([{ type: 'totals', currency: 'JPY' }]);
+    FakeSocket.last.fail();
+    clock.pass(FIRST_RETRY_MS);
+    FakeSocket.last.accept();
+    expect(FakeSocket.last.sent).toEqual([{ type: 'hello', token: 'secret', totals_currency: 'JPY' }]);
+  });
+
   test('asks for what has happened since the last event that is held at that time', () => {
     /** @type {Record<string, number> | null} */
     let since = null;

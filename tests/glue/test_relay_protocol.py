@@ -305,6 +305,37 @@ def test_totals_in_a_currency_without_a_way_are_unknown(
         assert found.totals.equity == "200000.00"
 
 
+def test_totals_in_another_currency_come_without_a_new_snapshot(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    with relay.client(book.token) as client:
+        assert client.snapshot().totals is None
+        for currency in ("USD", "JPY"):
+            client.send({"type": "totals", "currency": currency})
+            client.wait_for(lambda m, c=currency: is_totals(m) and m.totals.currency == c)
+        expected = totals_in_database(book.conn, book.alpha, book.beta)
+        until(lambda: has_totals(client, expected) or not client.receive())
+        client.send({"type": "totals", "currency": None})
+        client.send({"type": "ping", "sent_at": 1})
+        client.wait_for(lambda m: isinstance(m, wire.Pong))
+        tick(book.conn, "USD/JPY", "152.000", "152.020")
+        others: list[object] = []
+        client.wait_for(lambda m: isinstance(m, wire.Heartbeat) or others.append(m))
+        assert not any(is_totals(message) for message in others)
+        assert client.snapshots == 1
+
+
+def test_totals_alone_cannot_be_ended(relay: Relay, book: SimpleNamespace) -> None:
+    with relay.client(book.token, hello={"totals_currency": "JPY", "only_totals": True}) as client:
+        client.snapshot()
+        client.send({"type": "totals", "currency": None})
+        assert refusal(client.connection).code == "bad_message"
+
+
+def is_totals(message: object) -> bool:
+    return isinstance(message, wire.TotalsChanged)
+
+
 # Curves and clocks ----------------------------------------------------------------------------
 
 

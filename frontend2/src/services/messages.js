@@ -233,6 +233,13 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
+ * Asks for the totals in another currency from now on.
+ * @typedef {object} TotalsRequest
+ * @property {'totals'} type
+ * @property {Currency | null} currency Null ends them.
+ */
+
+/**
  * Asks for a curve over [from_at, to_at); of several that wait the last one is answered.
  * @typedef {object} CurveRequest
  * @property {'curve'} type
@@ -368,7 +375,7 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
- * @typedef {Hello | Resync | Ping | CurveRequest} FromPage
+ * @typedef {Hello | Resync | Ping | TotalsRequest | CurveRequest} FromPage
  */
 
 /**

@@ -282,6 +282,11 @@ export function createPortfolioSocket({
       isResyncing = true;
       send({ type: 'resync', ...history() });
     },
+    /** Other totals from now on; null ends them. @param {string | null} currency */
+    chooseTotals(currency) {
+      totalsCurrency = currency;
+      send({ type: 'totals', currency });
+    },
     /**
      * Asks for an account's curve. Rejects with a CurveError: on a time-out, when the signal aborts
      * it, and when the line is not live or is lost meanwhile.
