@@ -17,6 +17,7 @@ SUBPROTOCOL = "tidemark.v1"
 HEARTBEAT_SECONDS = 5.0
 MAX_ACCOUNTS = 1000
 MAX_POINTS = 2000
+MAX_NOTE = 2000
 
 Amount = Annotated[
     str, Meta(title="Amount", description="A decimal string.", pattern=r"^-?\d+(\.\d+)?$")
@@ -45,6 +46,7 @@ ErrorCode = Literal[
     "too_many",
     "rate_limited",
 ]
+RefusedCode = Literal["not_allowed", "unknown", "resolved", "acknowledged", "unavailable"]
 
 
 class AccountState(msgspec.Struct, kw_only=True):
@@ -254,7 +256,18 @@ class CurveRequest(msgspec.Struct, tag="curve", kw_only=True, forbid_unknown_fie
     """As many at the most."""
 
 
-FromPage = Hello | Resync | Ping | CurveRequest
+class Acknowledge(msgspec.Struct, tag="acknowledge", kw_only=True, forbid_unknown_fields=True):
+    """Says that the token's holder looks after a discrepancy.
+
+    The answer is the discrepancy's own event where the account is watched, or `refused`. Saying it
+    again with the same note changes nothing.
+    """
+
+    discrepancy_id: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+    note: Annotated[str, Meta(max_length=MAX_NOTE, pattern=r"^[^\x00]*$")] | None = None
+
+
+FromPage = Hello | Resync | Ping | CurveRequest | Acknowledge
 
 
 # From the relay to the page -------------------------------------------------------------------
@@ -301,6 +314,8 @@ class Snapshot(msgspec.Struct, tag="snapshot", kw_only=True):
     as_of: Instant
     accounts: list[Portfolio]
     totals: Totals | None
+    may_acknowledge: bool
+    """Whether the token allows to acknowledge discrepancies."""
 
 
 class Update(msgspec.Struct, tag="update", kw_only=True):
@@ -359,6 +374,15 @@ class Curve(msgspec.Struct, tag="curve", kw_only=True):
     """The same of the growth index, as a fraction."""
 
 
+class Refused(msgspec.Struct, tag="refused", kw_only=True):
+    """Why a discrepancy was not acknowledged, by code, and what to do; the connection goes on."""
+
+    discrepancy_id: int
+    code: RefusedCode
+    message: str
+    remedy: str
+
+
 class Pong(msgspec.Struct, tag="pong", kw_only=True):
     """The answer to a ping."""
 
@@ -395,6 +419,7 @@ FromRelay = (
     | AlertChanged
     | TotalsChanged
     | Curve
+    | Refused
     | Pong
     | Heartbeat
     | Error

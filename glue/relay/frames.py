@@ -93,6 +93,11 @@ def frames(change: Change, held: Mark) -> list[Frame]:
     return made
 
 
+def snapshot_message(text: str, *, may_acknowledge: bool) -> bytes:
+    """A snapshot with what the token allows."""
+    return f'{text[:-1]},"may_acknowledge":{str(may_acknowledge).lower()}}}'.encode()
+
+
 def curve_message(request: CurveRequest, columns: str) -> bytes:
     """A curve's columns as the answer to a request."""
     return (

@@ -10,7 +10,7 @@ from glue.relay.limits import Gate
 from glue.relay.metrics import Metrics
 from glue.relay.refusal import Refusal
 from glue.relay.session import Session
-from glue.wire import CurveRequest
+from glue.wire import Acknowledge, CurveRequest
 
 PRICE_INTERVAL = 0.05
 """Seconds from one read of all that is watched to the next at least, and a third of it free."""
@@ -103,7 +103,7 @@ class Hub:
             raise Refusal.unavailable() from error
         if session.token not in opened:
             raise Refusal.bad_token()
-        token_id, session.allowed = opened[session.token]
+        token_id, session.allowed, session.may_acknowledge = opened[session.token]
         session.chosen = session.choose(session.allowed)
         self._gate.admit_token(token_id)
         session.token_id = token_id
@@ -155,6 +155,11 @@ class Hub:
         """The columns of a curve, as a JSON text; raises UnavailableError."""
         async with self._database.joining:
             return await self._database.curve(request)
+
+    async def acknowledge(self, session: Session, request: Acknowledge) -> None:
+        """Pass on what a client says; raises DeclinedError, or UnavailableError."""
+        async with self._database.joining:
+            await self._database.acknowledge(session.token, request)
 
     def data_at(self, session: Session) -> str | None:
         """Until when all that was committed and concerns a session was offered to it."""

@@ -36,8 +36,8 @@ class Outbox:
         self._metrics = metrics
         self._events: deque[Frame] = deque()
         self._updates: dict[int, Frame] = {}
-        self._singles: dict[str, bytes] = {}
-        """Messages of which the latest counts, by kind: pong, curve, totals."""
+        self._singles: dict[tuple[str, int], bytes] = {}
+        """Messages of which the latest counts, by kind and subject (a curve, the totals)."""
         self._snapshot: Mapping[int, Mark] = {}
 
     def offer(self, frame: Frame) -> None:
@@ -66,9 +66,9 @@ class Outbox:
             self.want_snapshot("overflow")
         self.wake.set()
 
-    def offer_single(self, kind: str, data: bytes) -> None:
-        """Put a message in line in the place of an earlier one of its kind."""
-        self._singles[kind] = data
+    def offer_single(self, kind: str, data: bytes, subject: int = 0) -> None:
+        """Put a message in line in the place of an earlier one of its kind and subject."""
+        self._singles[kind, subject] = data
         self.wake.set()
 
     @property
@@ -81,8 +81,8 @@ class Outbox:
         if self._events:
             frame = self._events.popleft()
         elif self._singles:
-            kind = next(iter(self._singles))
-            return Frame(kind, 0, Mark(0, 0), self._singles.pop(kind))
+            key = next(iter(self._singles))
+            return Frame(key[0], 0, Mark(0, 0), self._singles.pop(key))
         elif self._updates and with_updates:
             frame = self._updates.pop(next(iter(self._updates)))
         else:
@@ -136,7 +136,7 @@ class Outbox:
         self._updates = {
             frame.account_id: frame for frame in self._updates.values() if not self.is_known(frame)
         }
-        self._singles.pop("totals", None)
+        self._singles.pop(("totals", 0), None)
         self.byte_count = sum(len(frame.data) for frame in (*self._events, *self._updates.values()))
 
     def is_known(self, frame: Frame) -> bool:

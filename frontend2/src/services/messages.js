@@ -11,6 +11,7 @@ export const SUBPROTOCOL = 'tidemark.v1';
 export const HEARTBEAT_SECONDS = 5;
 export const MAX_ACCOUNTS = 1000;
 export const MAX_POINTS = 2000;
+export const MAX_NOTE = 2000;
 
 export const ERROR_CODES = /** @type {const} */ ([
   'bad_message',
@@ -30,6 +31,7 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
   'alert',
   'totals',
   'curve',
+  'refused',
   'pong',
   'heartbeat',
   'error',
@@ -66,6 +68,10 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
 /**
  * @typedef {'bad_message' | 'bad_token' | 'not_allowed' | 'unavailable' | 'too_slow' | 'too_many' |
  *   'rate_limited'} ErrorCode
+ */
+
+/**
+ * @typedef {'not_allowed' | 'unknown' | 'resolved' | 'acknowledged' | 'unavailable'} RefusedCode
  */
 
 /**
@@ -243,6 +249,17 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
+ * Says that the token's holder looks after a discrepancy.
+ *
+ * The answer is the discrepancy's own event where the account is watched, or `refused`. Saying it
+ * again with the same note changes nothing.
+ * @typedef {object} Acknowledge
+ * @property {'acknowledge'} type
+ * @property {number} discrepancy_id
+ * @property {string | null} [note]
+ */
+
+/**
  * A discrepancy was found, changed, acknowledged or resolved; never merged.
  * @typedef {object} DiscrepancyChanged
  * @property {'discrepancy'} type
@@ -282,6 +299,7 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  * @property {Instant} as_of
  * @property {Portfolio[]} accounts
  * @property {Totals | null} totals
+ * @property {boolean} may_acknowledge Whether the token allows to acknowledge discrepancies.
  */
 
 /**
@@ -339,6 +357,16 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
+ * Why a discrepancy was not acknowledged, by code, and what to do; the connection goes on.
+ * @typedef {object} Refused
+ * @property {'refused'} type
+ * @property {number} discrepancy_id
+ * @property {RefusedCode} code
+ * @property {string} message
+ * @property {string} remedy
+ */
+
+/**
  * The answer to a ping.
  * @typedef {object} Pong
  * @property {'pong'} type
@@ -368,10 +396,10 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
- * @typedef {Hello | Resync | Ping | CurveRequest} FromPage
+ * @typedef {Hello | Resync | Ping | CurveRequest | Acknowledge} FromPage
  */
 
 /**
  * @typedef {Snapshot | Update | Trade | DiscrepancyChanged | AlertChanged | TotalsChanged | Curve |
- *   Pong | Heartbeat | RelayError} FromRelay
+ *   Refused | Pong | Heartbeat | RelayError} FromRelay
  */

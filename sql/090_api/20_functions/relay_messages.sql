@@ -1,5 +1,6 @@
--- Whole messages to the page, which the relay sends on as they are. Their shapes are those of
--- glue/wire.py. The relay has checked that its client may see these accounts.
+-- Messages to the page, which the relay sends on; to a snapshot it adds what the token allows.
+-- Their shapes are those of glue/wire.py. The relay has checked that its client may see these
+-- accounts.
 
 create or replace function api.snapshot_message(
     p_account_ids bigint[],
