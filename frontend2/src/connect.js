@@ -46,6 +46,7 @@ export function connectPortfolio({ latency = createLatency(), paintNow, ...optio
   socket.start();
   return {
     requestCurve: socket.requestCurve,
+    acknowledge: socket.acknowledge,
     latency,
     /** Ends the connection; what the store holds stays until `forget()`. */
     stop() {

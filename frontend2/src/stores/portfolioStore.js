@@ -50,6 +50,7 @@ export const CLOSED_EVENTS_KEPT = 100;
  * @property {number[]} accountIds in the relay's order
  * @property {Record<number, Held>} portfolios by account
  * @property {Totals | null} totals of all accounts, where they were asked for
+ * @property {boolean} mayAcknowledge whether the token allows to acknowledge discrepancies
  * @property {Issues} issues discrepancies and alerts of all accounts
  * @property {number | null} selectedId the account the user chose; see selectSelectedId
  */
@@ -79,6 +80,7 @@ export const EMPTY = {
   accountIds: [],
   portfolios: {},
   totals: null,
+  mayAcknowledge: false,
   issues: { discrepancies: [], alerts: [] },
   selectedId: null,
 };
@@ -113,6 +115,7 @@ export function applySnapshot(state, message) {
     portfolios,
     accountIds: isSameList ? state.accountIds : accountIds,
     totals: message.totals,
+    mayAcknowledge: message.may_acknowledge,
   });
 }
 
