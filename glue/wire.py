@@ -193,6 +193,37 @@ class Alert(msgspec.Struct, kw_only=True):
     discrepancy_id: int | None
 
 
+class Broker(msgspec.Struct, kw_only=True):
+    """What an account's broker said last, in the account's currency, and how the comparison stands.
+
+    From api.reconciliation_status; figures are null before the first answer. A run that failed
+    changes none of them.
+    """
+
+    balance: Amount | None
+    equity: Amount | None
+    unrealized_pnl: Amount | None
+    margin_used: Amount | None
+    answered_at: Instant | None
+    """When the broker's figures were taken."""
+    consistent_since: Instant | None
+    """Start of the first of the runs that all passed, up to the last answer.
+
+    Null while something differs, and before the first answer.
+    """
+    last_run_at: Instant | None
+    overdue_at: Instant
+    """When the comparison counts as stopped, unless there is a run before.
+
+    To be compared with the relay's clock: a reconciler that has died says nothing.
+    """
+    failing_since: Instant | None
+    """Start of the first of the runs that have failed since; null when the last one did not."""
+    failure: str | None
+    """Why the last run failed."""
+    open_discrepancies: int
+
+
 class Totals(msgspec.Struct, kw_only=True):
     """A row of api.portfolio_totals: figures of all accounts watched, in one currency."""
 
@@ -306,6 +337,8 @@ class Portfolio(msgspec.Struct, kw_only=True):
     """Newest first: the last 50, or all since `since`, up to 500."""
     events: list[DiscrepancyChanged | AlertChanged]
     """Newest first: those of the history, and the latest of each that is still open."""
+    broker: Broker | None
+    """Null where the account is not compared with its broker."""
 
 
 class Snapshot(msgspec.Struct, tag="snapshot", kw_only=True):
@@ -342,6 +375,13 @@ class Trade(msgspec.Struct, tag="trade", kw_only=True):
     """When the relay had it, by its own clock."""
     state: AccountState
     positions: list[Position]
+
+
+class BrokerChanged(msgspec.Struct, tag="broker", kw_only=True):
+    """The broker was asked again, or is asked no more; merged to the latest."""
+
+    account_id: int
+    broker: Broker | None
 
 
 class TotalsChanged(msgspec.Struct, tag="totals", kw_only=True):
@@ -417,6 +457,7 @@ FromRelay = (
     | Trade
     | DiscrepancyChanged
     | AlertChanged
+    | BrokerChanged
     | TotalsChanged
     | Curve
     | Refused

@@ -147,6 +147,15 @@ class Database:
             "select api.totals_message(%s::bigint[], %s)", list(account_ids), currency
         )
 
+    async def broker_changes(self, hashes: Mapping[int, str]) -> list[tuple[int, str]]:
+        """What brokers said last, as a JSON text, where it has another hash than these."""
+        rows = await self._fetch(
+            "select account_id, broker from api.broker_changes(%s::bigint[], %s::text[])",
+            list(hashes),
+            list(hashes.values()),
+        )
+        return [(account_id, broker) for account_id, broker in rows]
+
     async def curve(self, request: CurveRequest) -> str:
         """The columns of a curve, as a JSON text."""
         return await self._fetch_text(

@@ -142,7 +142,7 @@ class Session:
             outbox.offer(frame)
 
     def _count_update(self, frame: Frame) -> None:
-        if frame.kind == "update":
+        if frame.kind in ("update", "broker"):
             self._pace.count(len(frame.data), _now())
 
     # What the client says --------------------------------------------------------------------
@@ -257,7 +257,7 @@ class Session:
                 await self._send_heartbeat()
             else:
                 until = min(beat_at, snapshot_at) if outbox.wants_snapshot else beat_at
-                if outbox.has_updates:
+                if outbox.has_prices:
                     until = min(until, self._pace.free_at)
                 self._is_idle = True
                 try:

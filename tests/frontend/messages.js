@@ -81,6 +81,7 @@ export const portfolio = ({ account_id = 1, ...fields } = {}) => ({
   positions: [position()],
   fills: [],
   events: [],
+  broker: null,
   ...fields,
 });
 

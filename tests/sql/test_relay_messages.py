@@ -340,6 +340,7 @@ def test_an_empty_range_has_no_curve(conn: Connection, book: dict[str, int]) -> 
 
 EXECUTABLE = [
     "api.acknowledge_with_token",
+    "api.broker_changes",
     "api.curve_columns",
     "api.open_session",
     "api.portfolio_changes",

@@ -29,6 +29,7 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
   'trade',
   'discrepancy',
   'alert',
+  'broker',
   'totals',
   'curve',
   'refused',
@@ -190,6 +191,28 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
+ * What an account's broker said last, in the account's currency, and how the comparison stands.
+ *
+ * From api.reconciliation_status; figures are null before the first answer. A run that failed
+ * changes none of them.
+ * @typedef {object} Broker
+ * @property {Amount | null} balance
+ * @property {Amount | null} equity
+ * @property {Amount | null} unrealized_pnl
+ * @property {Amount | null} margin_used
+ * @property {Instant | null} answered_at When the broker's figures were taken.
+ * @property {Instant | null} consistent_since Start of the first of the runs that all passed, up to
+ *   the last answer. Null while something differs, and before the first answer.
+ * @property {Instant | null} last_run_at
+ * @property {Instant} overdue_at When the comparison counts as stopped, unless there is a run
+ *   before. To be compared with the relay's clock: a reconciler that has died says nothing.
+ * @property {Instant | null} failing_since Start of the first of the runs that have failed since;
+ *   null when the last one did not.
+ * @property {string | null} failure Why the last run failed.
+ * @property {number} open_discrepancies
+ */
+
+/**
  * A row of api.portfolio_totals: figures of all accounts watched, in one currency.
  * @typedef {object} Totals
  * @property {Currency} currency
@@ -290,6 +313,7 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  * @property {Fill[]} fills Newest first: the last 50, or all since `since`, up to 500.
  * @property {(DiscrepancyChanged | AlertChanged)[]} events Newest first: those of the history, and
  *   the latest of each that is still open.
+ * @property {Broker | null} broker Null where the account is not compared with its broker.
  */
 
 /**
@@ -326,6 +350,14 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  * @property {Instant} read_at When the relay had it, by its own clock.
  * @property {AccountState} state
  * @property {Position[]} positions
+ */
+
+/**
+ * The broker was asked again, or is asked no more; merged to the latest.
+ * @typedef {object} BrokerChanged
+ * @property {'broker'} type
+ * @property {number} account_id
+ * @property {Broker | null} broker
  */
 
 /**
@@ -400,6 +432,6 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
- * @typedef {Snapshot | Update | Trade | DiscrepancyChanged | AlertChanged | TotalsChanged | Curve |
- *   Refused | Pong | Heartbeat | RelayError} FromRelay
+ * @typedef {Snapshot | Update | Trade | DiscrepancyChanged | AlertChanged | BrokerChanged |
+ *   TotalsChanged | Curve | Refused | Pong | Heartbeat | RelayError} FromRelay
  */
