@@ -1,5 +1,5 @@
 import { useRef } from 'react';
-import { formatFull, formatInstant, subtractAmounts } from '../format.js';
+import { formatFull, formatInstant, signOf, subtractAmounts } from '../format.js';
 import { selectBroker, selectIsOverdue, selectState, usePortfolioStore } from '../stores/portfolioStore.js';
 import { fieldOf, paintAmount, useLive } from './paint.js';
 
@@ -74,7 +74,7 @@ const FIGURES = /** @type {const} */ ([
   ['unrealized_pnl', 'Unrealized P&L'],
   ['margin_used', 'Margin used'],
 ]);
-const ROWS = /** @type {const} */ (['broker', 'ours', 'difference']);
+const SIDES = ['broker', 'ours', 'difference'];
 const NO_ANSWER = 'Unknown: the broker has not answered yet.';
 const NO_DIFFERENCE = 'Unknown: one of the two is.';
 
@@ -117,29 +117,29 @@ function Table({ accountId, broker }) {
       <thead>
         <tr>
           <td />
-          {FIGURES.map(([field, label]) => (
-            <th key={field} scope="col" className="number">
-              {label}
-            </th>
-          ))}
+          <th scope="col" className="number">
+            Broker
+            {answeredAt !== null && (
+              <time dateTime={answeredAt} title={formatFull(answeredAt)}>
+                {' '}
+                {formatInstant(answeredAt)}
+              </time>
+            )}
+          </th>
+          <th scope="col" className="number">
+            Ours now
+          </th>
+          <th scope="col" className="number" title={MOVES}>
+            Difference
+          </th>
         </tr>
       </thead>
       <tbody>
-        {ROWS.map((row) => (
-          <tr key={row} className={row}>
-            <th scope="row" title={row === 'difference' ? MOVES : undefined}>
-              {row === 'ours' && 'Ours now'}
-              {row === 'difference' && 'Difference'}
-              {row === 'broker' && 'Broker'}
-              {row === 'broker' && answeredAt !== null && (
-                <time className="dim" dateTime={answeredAt} title={formatFull(answeredAt)}>
-                  {' '}
-                  {formatInstant(answeredAt)}
-                </time>
-              )}
-            </th>
-            {FIGURES.map(([field]) => (
-              <td key={field} className="number" data-field={`${row}_${field}`} />
+        {FIGURES.map(([field, label]) => (
+          <tr key={field}>
+            <th scope="row">{label}</th>
+            {SIDES.map((side) => (
+              <td key={side} className="number" data-field={`${side}_${field}`} />
             ))}
           </tr>
         ))}
@@ -167,6 +167,7 @@ function createPainter(table) {
       paintAmount(cell.ours, ours);
       const difference = theirs === null || ours === null ? null : subtractAmounts(theirs, ours);
       paintAmount(cell.difference, difference, { unknown: NO_DIFFERENCE });
+      cell.difference.classList.toggle('apart', difference !== null && signOf(difference) !== 0);
     }
   };
 }
