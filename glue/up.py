@@ -340,7 +340,7 @@ def issue_token(dsn: str) -> str:
             [TOKEN_LABEL],
         )
         row = connection.execute(
-            "select token from api.issue_token(%s, p_valid_for => %s)",
+            "select token from api.issue_token(%s, p_valid_for => %s, p_may_acknowledge => true)",
             [TOKEN_LABEL, TOKEN_VALID_FOR],
         ).fetchone()
     assert row is not None  # a function's one row

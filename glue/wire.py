@@ -17,6 +17,7 @@ SUBPROTOCOL = "tidemark.v1"
 HEARTBEAT_SECONDS = 5.0
 MAX_ACCOUNTS = 1000
 MAX_POINTS = 2000
+MAX_NOTE = 2000
 
 Amount = Annotated[
     str, Meta(title="Amount", description="A decimal string.", pattern=r"^-?\d+(\.\d+)?$")
@@ -45,6 +46,7 @@ ErrorCode = Literal[
     "too_many",
     "rate_limited",
 ]
+RefusedCode = Literal["not_allowed", "unknown", "resolved", "acknowledged", "unavailable"]
 
 
 class AccountState(msgspec.Struct, kw_only=True):
@@ -191,6 +193,37 @@ class Alert(msgspec.Struct, kw_only=True):
     discrepancy_id: int | None
 
 
+class Broker(msgspec.Struct, kw_only=True):
+    """What an account's broker said last, in the account's currency, and how the comparison stands.
+
+    From api.reconciliation_status; figures are null before the first answer. A run that failed
+    changes none of them.
+    """
+
+    balance: Amount | None
+    equity: Amount | None
+    unrealized_pnl: Amount | None
+    margin_used: Amount | None
+    answered_at: Instant | None
+    """When the broker's figures were taken."""
+    consistent_since: Instant | None
+    """Start of the first of the runs that all passed, up to the last answer.
+
+    Null while something differs, and before the first answer.
+    """
+    last_run_at: Instant | None
+    overdue_at: Instant
+    """When the comparison counts as stopped, unless there is a run before.
+
+    To be compared with the relay's clock: a reconciler that has died says nothing.
+    """
+    failing_since: Instant | None
+    """Start of the first of the runs that have failed since; null when the last one did not."""
+    failure: str | None
+    """Why the last run failed."""
+    open_discrepancies: int
+
+
 class Totals(msgspec.Struct, kw_only=True):
     """A row of api.portfolio_totals: figures of all accounts watched, in one currency."""
 
@@ -261,7 +294,18 @@ class CurveRequest(msgspec.Struct, tag="curve", kw_only=True, forbid_unknown_fie
     """As many at the most."""
 
 
-FromPage = Hello | Resync | Ping | TotalsRequest | CurveRequest
+class Acknowledge(msgspec.Struct, tag="acknowledge", kw_only=True, forbid_unknown_fields=True):
+    """Says that the token's holder looks after a discrepancy.
+
+    The answer is the discrepancy's own event where the account is watched, or `refused`. Saying it
+    again with the same note changes nothing.
+    """
+
+    discrepancy_id: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+    note: Annotated[str, Meta(max_length=MAX_NOTE, pattern=r"^[^\x00]*$")] | None = None
+
+
+FromPage = Hello | Resync | Ping | TotalsRequest | CurveRequest | Acknowledge
 
 
 # From the relay to the page -------------------------------------------------------------------
@@ -300,6 +344,8 @@ class Portfolio(msgspec.Struct, kw_only=True):
     """Newest first: the last 50, or all since `since`, up to 500."""
     events: list[DiscrepancyChanged | AlertChanged]
     """Newest first: those of the history, and the latest of each that is still open."""
+    broker: Broker | None
+    """Null where the account is not compared with its broker."""
 
 
 class Snapshot(msgspec.Struct, tag="snapshot", kw_only=True):
@@ -308,6 +354,8 @@ class Snapshot(msgspec.Struct, tag="snapshot", kw_only=True):
     as_of: Instant
     accounts: list[Portfolio]
     totals: Totals | None
+    may_acknowledge: bool
+    """Whether the token allows to acknowledge discrepancies."""
 
 
 class Update(msgspec.Struct, tag="update", kw_only=True):
@@ -334,6 +382,13 @@ class Trade(msgspec.Struct, tag="trade", kw_only=True):
     """When the relay had it, by its own clock."""
     state: AccountState
     positions: list[Position]
+
+
+class BrokerChanged(msgspec.Struct, tag="broker", kw_only=True):
+    """The broker was asked again, or is asked no more; merged to the latest."""
+
+    account_id: int
+    broker: Broker | None
 
 
 class TotalsChanged(msgspec.Struct, tag="totals", kw_only=True):
@@ -364,6 +419,15 @@ class Curve(msgspec.Struct, tag="curve", kw_only=True):
     """Where performance was deepest below its peak since `from_at`."""
     drawdown_pct: list[Amount | None]
     """The same of the growth index, as a fraction."""
+
+
+class Refused(msgspec.Struct, tag="refused", kw_only=True):
+    """Why a discrepancy was not acknowledged, by code, and what to do; the connection goes on."""
+
+    discrepancy_id: int
+    code: RefusedCode
+    message: str
+    remedy: str
 
 
 class Pong(msgspec.Struct, tag="pong", kw_only=True):
@@ -400,8 +464,10 @@ FromRelay = (
     | Trade
     | DiscrepancyChanged
     | AlertChanged
+    | BrokerChanged
     | TotalsChanged
     | Curve
+    | Refused
     | Pong
     | Heartbeat
     | Error

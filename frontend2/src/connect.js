@@ -47,6 +47,7 @@ export function connectPortfolio({ latency = createLatency(), paintNow, ...optio
   return {
     requestCurve: socket.requestCurve,
     chooseTotals: socket.chooseTotals,
+    acknowledge: socket.acknowledge,
     latency,
     /** Ends the connection; what the store holds stays until `forget()`. */
     stop() {

@@ -83,17 +83,41 @@ export function signOf(value) {
 }
 
 /**
+ * a − b in units of the last digit, and how many digits there are after the point.
+ * @param {Amount} a
+ * @param {Amount} b
+ * @returns {[bigint, number]}
+ */
+function difference(a, b) {
+  const scale = Math.max(decimals(a), decimals(b));
+  const scaled = (/** @type {Amount} */ value) =>
+    BigInt(value.replace('.', '') + '0'.repeat(scale - decimals(value)));
+  return [scaled(a) - scaled(b), scale];
+}
+
+/**
  * Exact, whatever the number of digits.
  * @param {Amount} a
  * @param {Amount} b
  * @returns {-1 | 0 | 1}
  */
 export function compareAmounts(a, b) {
-  const digits = Math.max(decimals(a), decimals(b));
-  const scaled = (/** @type {Amount} */ value) =>
-    BigInt(value.replace('.', '') + '0'.repeat(digits - decimals(value)));
-  const difference = scaled(a) - scaled(b);
-  return difference > 0n ? 1 : difference < 0n ? -1 : 0;
+  const [units] = difference(a, b);
+  return units > 0n ? 1 : units < 0n ? -1 : 0;
+}
+
+/**
+ * a − b, exact, with the digits of the one that has more.
+ * @param {Amount} a
+ * @param {Amount} b
+ * @returns {Amount}
+ */
+export function subtractAmounts(a, b) {
+  const [units, scale] = difference(a, b);
+  const digits = String(units < 0n ? -units : units).padStart(scale + 1, '0');
+  const whole = digits.slice(0, digits.length - scale);
+  const fraction = scale === 0 ? '' : `.${digits.slice(-scale)}`;
+  return `${units < 0n ? '-' : ''}${whole}${fraction}`;
 }
 
 /** @param {Intl.DateTimeFormatOptions} options */

@@ -3,7 +3,7 @@ import { flushSync } from 'react-dom';
 import { App } from './components/App.jsx';
 import { connectPortfolio } from './connect.js';
 import { followAddress, writeTotalsCurrency } from './services/address.js';
-import { CurveError } from './services/portfolioSocket.js';
+import { AcknowledgeError, CurveError } from './services/portfolioSocket.js';
 import { createLatency } from './stores/latency.js';
 import { chooseTotalsCurrency, usePortfolioStore } from './stores/portfolioStore.js';
 
@@ -67,6 +67,10 @@ createRoot(root).render(
     requestCurve={async (wish, options) => {
       if (!portfolio) throw new CurveError('disconnected');
       return portfolio.requestCurve(wish, options);
+    }}
+    acknowledge={async (discrepancyId, note) => {
+      if (!portfolio) throw new AcknowledgeError('disconnected');
+      return portfolio.acknowledge(discrepancyId, note);
     }}
   />,
 );

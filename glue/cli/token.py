@@ -37,15 +37,24 @@ def token() -> None:
 @click.option(
     "--days", type=float, callback=_days, default=30, show_default=True, help="Until it expires."
 )
+@click.option(
+    "--may-acknowledge", is_flag=True, help="May acknowledge discrepancies, in the label's name."
+)
 @click.pass_obj
-def issue(settings: Settings, label: str, accounts: tuple[int, ...], days: float) -> None:
+def issue(
+    settings: Settings,
+    label: str,
+    accounts: tuple[int, ...],
+    days: float,
+    may_acknowledge: bool,
+) -> None:
     """Make a token; print it, and the page's address with it in the fragment."""
     from glue import db
 
     with db.connect(db.dsn_of(settings), role=ROLE, process="tidemark token") as connection:
         row = connection.execute(
-            "select token, token_id, expires_at from api.issue_token(%s, %s::bigint[], %s)",
-            [label, list(accounts) or None, timedelta(days=days)],
+            "select token, token_id, expires_at from api.issue_token(%s, %s::bigint[], %s, %s)",
+            [label, list(accounts) or None, timedelta(days=days), may_acknowledge],
         ).fetchone()
     assert row is not None
     secret, token_id, expires_at = row
@@ -67,20 +76,22 @@ def list_(settings: Settings) -> None:
         rows = connection.execute(
             "select token_id, case when revoked_at is not null then 'revoked'"
             " when is_valid then 'valid' else 'expired' end,"
-            " label, account_ids, issued_at, expires_at from api.tokens order by token_id"
+            " label, account_ids, case when may_acknowledge then 'acknowledge' else 'look' end,"
+            " issued_at, expires_at from api.tokens order by token_id"
         ).fetchall()
     echo_table(
-        ("ID", "STATUS", "LABEL", "ACCOUNTS", "ISSUED", "EXPIRES"),
+        ("ID", "STATUS", "LABEL", "ACCOUNTS", "MAY", "ISSUED", "EXPIRES"),
         [
             (
                 str(token_id),
                 status,
                 label,
                 "all" if account_ids is None else ", ".join(map(str, account_ids)),
+                may,
                 shown(issued_at),
                 shown(expires_at),
             )
-            for token_id, status, label, account_ids, issued_at, expires_at in rows
+            for token_id, status, label, account_ids, may, issued_at, expires_at in rows
         ],
     )
 

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from glue import db
-from glue.wire import CurveRequest
+from glue.wire import Acknowledge, CurveRequest
 
 ROLE = "tidemark_relay"
 CHANNELS = ("tidemark_account", "tidemark_prices", "tidemark_tokens")
@@ -28,6 +28,14 @@ Connection = AsyncConnection[tuple[Any, ...]]
 
 class UnavailableError(Exception):
     """The database did not answer, or not with what was asked for."""
+
+
+class DeclinedError(UnavailableError):
+    """The database declined with an error of our own class, told by its SQLSTATE."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(sqlstate)
+        self.sqlstate = sqlstate
 
 
 class Mark(NamedTuple):
@@ -55,6 +63,7 @@ class OpenSession(NamedTuple):
 
     token_id: int
     account_ids: list[int]
+    may_acknowledge: bool
 
 
 class Backoff:
@@ -138,6 +147,15 @@ class Database:
             "select api.totals_message(%s::bigint[], %s)", list(account_ids), currency
         )
 
+    async def broker_changes(self, hashes: Mapping[int, str]) -> list[tuple[int, str]]:
+        """What brokers said last, as a JSON text, where it has another hash than these."""
+        rows = await self._fetch(
+            "select account_id, broker from api.broker_changes(%s::bigint[], %s::text[])",
+            list(hashes),
+            list(hashes.values()),
+        )
+        return [(account_id, broker) for account_id, broker in rows]
+
     async def curve(self, request: CurveRequest) -> str:
         """The columns of a curve, as a JSON text."""
         return await self._fetch_text(
@@ -151,12 +169,25 @@ class Database:
     async def open_sessions(self, tokens: Iterable[str]) -> dict[str, OpenSession]:
         """What these tokens open now; invalid ones are left out."""
         rows = await self._fetch(
-            "select wanted.token, session.token_id, session.account_ids"
+            "select wanted.token, session.token_id, session.account_ids,"
+            " session.may_acknowledge"
             " from unnest(%s::text[]) wanted (token)"
             " cross join lateral api.open_session(wanted.token) session",
             list(tokens),
         )
-        return {token: OpenSession(token_id, sorted(ids)) for token, token_id, ids in rows}
+        return {
+            token: OpenSession(token_id, sorted(ids), may_acknowledge)
+            for token, token_id, ids, may_acknowledge in rows
+        }
+
+    async def acknowledge(self, token: str, request: Acknowledge) -> None:
+        """Acknowledge a discrepancy; DeclinedError says by its SQLSTATE why not."""
+        await self._fetch(
+            "select from api.acknowledge_with_token(%s, %s, %s)",
+            token,
+            request.discrepancy_id,
+            request.note,
+        )
 
     async def _fetch_text(self, query: LiteralString, *parameters: Any) -> str:
         """The one text that a query returns."""
@@ -173,6 +204,8 @@ class Database:
                     await self._drop_idle()  # what broke this one has broken the others, too
                     return await self._fetch_once(query, parameters)
         except (psycopg.Error, TimeoutError) as error:
+            if sqlstate := _own_sqlstate(error):
+                raise DeclinedError(sqlstate) from error
             await self._drop_idle()
             raise UnavailableError(str(error).strip() or type(error).__name__) from error
 
@@ -188,8 +221,11 @@ class Database:
         connection = self._idle.pop() if self._idle else await self._connect()
         try:
             yield connection
-        except BaseException:
-            await connection.close()
+        except BaseException as error:
+            if _own_sqlstate(error):
+                self._idle.append(connection)  # the database has only said no
+            else:
+                await connection.close()
             raise
         self._idle.append(connection)
 
@@ -228,3 +264,9 @@ class Database:
             except (psycopg.Error, TimeoutError) as error:
                 report(False, str(error).strip())
             await asyncio.sleep(backoff.delay())
+
+
+def _own_sqlstate(error: BaseException) -> str:
+    """The SQLSTATE of an error of our own class; else nothing."""
+    sqlstate = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return sqlstate if sqlstate is not None and sqlstate.startswith("TM") else ""

@@ -1,5 +1,6 @@
 """From the database's JSON texts to messages: they go on as they are, in an envelope."""
 
+import hashlib
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -47,6 +48,7 @@ class PortfolioHead(msgspec.Struct):
     account_id: int
     event_seq: int
     state: StateHead
+    broker: msgspec.Raw
 
 
 class SnapshotHead(msgspec.Struct):
@@ -59,12 +61,33 @@ read_event = msgspec.json.Decoder(EventHead).decode
 read_snapshot = msgspec.json.Decoder(SnapshotHead).decode
 
 
-def snapshot_marks(text: str) -> dict[int, Mark]:
+class Held(NamedTuple):
+    """What a snapshot holds of an account."""
+
+    mark: Mark
+    broker_hash: str
+
+
+def snapshot_holds(text: str) -> dict[int, Held]:
     """How much of each account a snapshot holds."""
     return {
-        portfolio.account_id: Mark(portfolio.state.version, portfolio.event_seq)
+        portfolio.account_id: Held(
+            Mark(portfolio.state.version, portfolio.event_seq),
+            hash_of(bytes(portfolio.broker)),
+        )
         for portfolio in read_snapshot(text).accounts
     }
+
+
+def hash_of(broker: bytes) -> str:
+    """What tells one text about a broker from another, as api.broker_changes has it."""
+    return hashlib.md5(broker, usedforsecurity=False).hexdigest()
+
+
+def broker_frame(account_id: int, broker: str) -> Frame:
+    """What an account's broker said last."""
+    text = f'{{"type":"broker","account_id":{account_id},"broker":{broker}}}'
+    return Frame("broker", account_id, Mark(0, 0), text.encode())
 
 
 def frames(change: Change, held: Mark) -> list[Frame]:
@@ -91,6 +114,11 @@ def frames(change: Change, held: Mark) -> list[Frame]:
         mark = Mark(change.version, change.event_seq)
         made.append(Frame("update", change.account_id, mark, text.encode(), change.updated_at))
     return made
+
+
+def snapshot_message(text: str, *, may_acknowledge: bool) -> bytes:
+    """A snapshot with what the token allows."""
+    return f'{text[:-1]},"may_acknowledge":{str(may_acknowledge).lower()}}}'.encode()
 
 
 def curve_message(request: CurveRequest, columns: str) -> bytes:

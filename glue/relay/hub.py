@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 
 from glue import logs
 from glue.relay.database import Backoff, Change, Database, Mark, UnavailableError
-from glue.relay.frames import frames, now, snapshot_marks
+from glue.relay.frames import broker_frame, frames, hash_of, now, snapshot_holds
 from glue.relay.limits import Gate
 from glue.relay.metrics import Metrics
 from glue.relay.refusal import Refusal
 from glue.relay.session import Session
-from glue.wire import CurveRequest
+from glue.wire import Acknowledge, CurveRequest
 
 PRICE_INTERVAL = 0.05
 """Seconds from one read of all that is watched to the next at least, and a third of it free."""
@@ -20,6 +20,8 @@ READERS = 2
 """Reads at the same time, for prices and for accounts that were named each."""
 TOTALS_INTERVAL = 0.25
 """Seconds from one read of all totals to the next at least, and two thirds of the time free."""
+BROKER_INTERVAL = 2.0
+"""Seconds from one look at what brokers said to the next; they are asked every 30."""
 POLL_INTERVAL = 1.0
 """Seconds after which all that is watched is read although no notification came."""
 TOKEN_INTERVAL = 0.5
@@ -58,6 +60,8 @@ class Hub:
         """Each watched account by the text that a notification names it with."""
         self._held: dict[int, Mark] = {}
         """What was sent out of each watched account, from its first snapshot on."""
+        self._broker_hashes: dict[int, str] = {}
+        """What was sent out of each watched account's broker, from the first snapshot on."""
         self._totals: dict[tuple[tuple[int, ...], str], Totals] = {}
         self._totals_of: dict[Session, Totals] = {}
         self._changed: set[int] = set()
@@ -90,6 +94,7 @@ class Hub:
             tasks.create_task(self._read_changed_accounts())
             tasks.create_task(self._read_all())
             tasks.create_task(self._read_totals())
+            tasks.create_task(self._read_brokers())
             tasks.create_task(self._check_tokens())
 
     # Clients ---------------------------------------------------------------------------------
@@ -103,7 +108,7 @@ class Hub:
             raise Refusal.unavailable() from error
         if session.token not in opened:
             raise Refusal.bad_token()
-        token_id, session.allowed = opened[session.token]
+        token_id, session.allowed, session.may_acknowledge = opened[session.token]
         session.chosen = session.choose(session.allowed)
         self._gate.admit_token(token_id)
         session.token_id = token_id
@@ -149,11 +154,12 @@ class Hub:
                 outbox.abandon_snapshot(since)
                 self._report_reading(False, str(error))
                 raise
-        marks = snapshot_marks(text)
-        outbox.end_snapshot(marks, len(text))
-        for account_id, mark in marks.items():
+        holds = snapshot_holds(text)
+        outbox.end_snapshot({account: held.mark for account, held in holds.items()}, len(text))
+        for account_id, held in holds.items():
             if account_id in self._watchers:
-                self._held.setdefault(account_id, mark)
+                self._held.setdefault(account_id, held.mark)
+                self._broker_hashes.setdefault(account_id, held.broker_hash)
         self._price_hint.set()  # hints about accounts that were not held yet went by
         if session in self._totals_of:
             self._totals_of[session].text = None  # may differ from those of the snapshot
@@ -164,6 +170,11 @@ class Hub:
         """The columns of a curve, as a JSON text; raises UnavailableError."""
         async with self._database.joining:
             return await self._database.curve(request)
+
+    async def acknowledge(self, session: Session, request: Acknowledge) -> None:
+        """Pass on what a client says; raises DeclinedError, or UnavailableError."""
+        async with self._database.joining:
+            await self._database.acknowledge(session.token, request)
 
     def data_at(self, session: Session) -> str | None:
         """Until when all that was committed and concerns a session was offered to it."""
@@ -195,6 +206,7 @@ class Hub:
             if not watchers:
                 self._watchers.pop(account_id, None)
                 self._held.pop(account_id, None)
+                self._broker_hashes.pop(account_id, None)
                 self._payloads.pop(str(account_id), None)
         self._count()
 
@@ -342,6 +354,26 @@ class Hub:
             took = _now() - began
             await asyncio.sleep(max(TOTALS_INTERVAL - took, 2 * took))
             await _wait(self._totals_hint, POLL_INTERVAL)
+
+    async def _read_brokers(self) -> None:
+        """Read now and then what brokers have said, some accounts at a time."""
+        while True:
+            await asyncio.sleep(BROKER_INTERVAL)
+            held = tuple(self._broker_hashes)
+            for start in range(0, len(held), CHUNK):
+                some = held[start : start + CHUNK]
+                hashes = {a: self._broker_hashes[a] for a in some if a in self._broker_hashes}
+                try:
+                    changes = await self._database.broker_changes(hashes)
+                except UnavailableError:
+                    break  # the other reads find out whether the database is lost
+                for account_id, broker in changes:
+                    if account_id not in self._broker_hashes:
+                        continue
+                    self._broker_hashes[account_id] = hash_of(broker.encode())
+                    frame = broker_frame(account_id, broker)
+                    for session in self._watchers[account_id]:
+                        session.outbox.offer_broker(frame)
 
     def _start_anew(self, change: Change) -> None:
         """The database was set back, by a crash or a restore: what the pages hold is not true."""

@@ -36,8 +36,10 @@ class Outbox:
         self._metrics = metrics
         self._events: deque[Frame] = deque()
         self._updates: dict[int, Frame] = {}
-        self._singles: dict[str, bytes] = {}
-        """Messages of which the latest counts, by kind: pong, curve, totals."""
+        self._singles: dict[tuple[str, int], bytes] = {}
+        """Messages of which the latest counts, by kind and subject (a curve, the totals)."""
+        self._brokers: dict[int, Frame] = {}
+        """What each account's broker said last: one a watched account at the most."""
         self._snapshot: Mapping[int, Mark] = {}
 
     def offer(self, frame: Frame) -> None:
@@ -66,10 +68,22 @@ class Outbox:
             self.want_snapshot("overflow")
         self.wake.set()
 
-    def offer_single(self, kind: str, data: bytes) -> None:
-        """Put a message in line in the place of an earlier one of its kind."""
-        self._singles[kind] = data
+    def offer_single(self, kind: str, data: bytes, subject: int = 0) -> None:
+        """Put a message in line in the place of an earlier one of its kind and subject."""
+        self._singles[kind, subject] = data
         self.wake.set()
+
+    def offer_broker(self, frame: Frame) -> None:
+        """Put it in line behind all else, in the place of an earlier one of the account."""
+        if self.wants_snapshot:
+            return  # which is read after it
+        self._brokers[frame.account_id] = frame
+        self.wake.set()
+
+    @property
+    def has_prices(self) -> bool:
+        """Whether something waits that has to keep the pace."""
+        return bool(self._updates or self._brokers)
 
     @property
     def has_updates(self) -> bool:
@@ -81,10 +95,12 @@ class Outbox:
         if self._events:
             frame = self._events.popleft()
         elif self._singles:
-            kind = next(iter(self._singles))
-            return Frame(kind, 0, Mark(0, 0), self._singles.pop(kind))
+            key = next(iter(self._singles))
+            return Frame(key[0], 0, Mark(0, 0), self._singles.pop(key))
         elif self._updates and with_updates:
             frame = self._updates.pop(next(iter(self._updates)))
+        elif self._brokers and with_updates:
+            return self._brokers.pop(next(iter(self._brokers)))
         else:
             return None
         self.byte_count -= len(frame.data)
@@ -136,7 +152,7 @@ class Outbox:
         self._updates = {
             frame.account_id: frame for frame in self._updates.values() if not self.is_known(frame)
         }
-        self._singles.pop("totals", None)
+        self._singles.pop(("totals", 0), None)
         self.byte_count = sum(len(frame.data) for frame in (*self._events, *self._updates.values()))
 
     def is_known(self, frame: Frame) -> bool:
@@ -149,7 +165,7 @@ class Outbox:
         return frame.mark.event_seq <= known.event_seq
 
     def __len__(self) -> int:
-        return len(self._events) + len(self._updates) + len(self._singles)
+        return len(self._events) + len(self._updates) + len(self._singles) + len(self._brokers)
 
     def _reach_back(self, since: Mapping[int, int]) -> None:
         for account_id, number in since.items():
@@ -159,4 +175,5 @@ class Outbox:
         self._reach_back({account: number - 1 for account, number in self.unsent().items()})
         self._events.clear()
         self._updates.clear()
+        self._brokers.clear()
         self.byte_count = 0

@@ -15,6 +15,38 @@ CLOSE_CODES: dict[wire.ErrorCode, int] = {
 }
 
 
+DECLINED: dict[str, tuple[wire.RefusedCode, str, str]] = {
+    "TM304": (
+        "not_allowed",
+        "The token does not allow to acknowledge discrepancies.",
+        "Get one that does: tidemark token issue --may-acknowledge",
+    ),
+    "TM305": (
+        "unknown",
+        "The token opens no account with this discrepancy.",
+        "Ask for a new snapshot: it holds all that is open.",
+    ),
+    "TM306": ("resolved", "The discrepancy is resolved already.", "Nothing is left to do."),
+    "TM307": (
+        "acknowledged",
+        "Somebody has acknowledged the discrepancy before, or with another note.",
+        "Its latest event says who, when, and their note.",
+    ),
+}
+"""Why the database declines to acknowledge, by SQLSTATE; docs/errors.md has them all."""
+AWAY: tuple[wire.RefusedCode, str, str] = (
+    "unavailable",
+    "The database did not answer: whether the discrepancy was acknowledged is not known.",
+    "Try again with the same note, which cannot do it twice.",
+)
+
+
+def refused(discrepancy_id: int, sqlstate: str | None) -> wire.Refused:
+    """The answer to who could not acknowledge; without a SQLSTATE there was no answer."""
+    code, message, remedy = AWAY if sqlstate is None else DECLINED.get(sqlstate, AWAY)
+    return wire.Refused(discrepancy_id=discrepancy_id, code=code, message=message, remedy=remedy)
+
+
 class Refusal(Exception):
     """Why a client is sent away; becomes an error message."""
 

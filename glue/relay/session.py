@@ -11,13 +11,13 @@ from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 
 from glue import wire
-from glue.relay.database import UnavailableError
-from glue.relay.frames import Frame, curve_message, now
+from glue.relay.database import DeclinedError, UnavailableError
+from glue.relay.frames import Frame, curve_message, now, snapshot_message
 from glue.relay.limits import MESSAGES_A_CONNECTION, Bucket, Gate
 from glue.relay.metrics import Metrics
 from glue.relay.outbox import Outbox
 from glue.relay.pace import Pace, Round
-from glue.relay.refusal import CLOSE_CODES, Refusal
+from glue.relay.refusal import CLOSE_CODES, Refusal, refused
 
 if TYPE_CHECKING:
     from glue.relay.hub import Hub
@@ -61,6 +61,8 @@ class Session:
         self.only_totals = False
         self.allowed: Sequence[int] = ()
         """The accounts that the token opens, in order."""
+        self.may_acknowledge = False
+        """Whether the token allows it, for the client to know; the database decides."""
         self.chosen: list[int] = []
         """The accounts that it watches, in order; the totals are of these."""
         self.outbox = Outbox(metrics)
@@ -140,7 +142,7 @@ class Session:
             outbox.offer(frame)
 
     def _count_update(self, frame: Frame) -> None:
-        if frame.kind == "update":
+        if frame.kind in ("update", "broker"):
             self._pace.count(len(frame.data), _now())
 
     # What the client says --------------------------------------------------------------------
@@ -196,8 +198,21 @@ class Session:
                     self._hub.change_totals(self, currency)
                 case wire.CurveRequest() as request:
                     self._ask_curve(request)
+                case wire.Acknowledge() as request:
+                    await self._acknowledge(request)
                 case wire.Hello():
                     raise Refusal.bad_message("A second hello was sent; it counts once only.")
+
+    async def _acknowledge(self, request: wire.Acknowledge) -> None:
+        """One at a time: what the client says meanwhile waits. The event is the answer."""
+        try:
+            await self._hub.acknowledge(self, request)
+        except UnavailableError as error:
+            sqlstate = error.sqlstate if isinstance(error, DeclinedError) else None
+            if sqlstate == "TM303":
+                raise Refusal.bad_token() from error
+            answer = refused(request.discrepancy_id, sqlstate)
+            self.outbox.offer_single("refused", msgspec.json.encode(answer), answer.discrepancy_id)
 
     def _ask_curve(self, request: wire.CurveRequest) -> None:
         try:
@@ -246,7 +261,7 @@ class Session:
                 await self._send_heartbeat()
             else:
                 until = min(beat_at, snapshot_at) if outbox.wants_snapshot else beat_at
-                if outbox.has_updates:
+                if outbox.has_prices:
                     until = min(until, self._pace.free_at)
                 self._is_idle = True
                 try:
@@ -262,7 +277,8 @@ class Session:
             text = await self._hub.snapshot(self)
         except UnavailableError:
             return  # wanted still
-        await self._send_text("snapshot", text.encode())
+        message = snapshot_message(text, may_acknowledge=self.may_acknowledge)
+        await self._send_text("snapshot", message)
 
     async def _send_heartbeat(self) -> None:
         """Names the last events that were sent: those that wait here are not missing."""

@@ -15,6 +15,13 @@ return coalesce('"' || p_amount::text || '"', 'null');
 
 comment on function relay.amount is 'An amount as JSON: a decimal string, or null.';
 
+-- What is wider than the scale keeps its digits.
+create or replace function relay.whole(p_amount numeric, p_scale int) returns numeric
+language sql immutable parallel safe
+return round(p_amount, greatest(p_scale, min_scale(p_amount)));
+
+comment on function relay.whole is 'The same amount with p_scale decimals at the least.';
+
 create or replace function relay.instant(p_instant timestamptz) returns text
 language sql stable parallel safe
 return coalesce('"' || relay.iso(p_instant) || '"', 'null');

@@ -70,10 +70,17 @@ begin
                 || ',"positions":' || p.positions
                 || ',"fills":[' || h.fills
                 || '],"events":[' || h.events
-                || ']}',
+                || '],"broker":' || relay.broker_json(a, r, s.stopped_after, (
+                    select count(*) from recon.discrepancies d
+                    where d.account_id = p.account_id and d.resolved_at is null
+                ))
+                || '}',
                 ',' order by p.account_id
             ), '')
             from relay.portfolios(p_account_ids) p
+            join ledger.accounts a on a.account_id = p.account_id
+            left join recon.accounts r on r.account_id = p.account_id
+            cross join recon.settings s
             left join unnest(p_since_account_ids, p_since_event_seqs) since (account_id, event_seq)
                 on since.account_id = p.account_id
             cross join lateral relay.history(p.account_id, p.event_seq, since.event_seq) h

@@ -8,3 +8,5 @@ comment on function relay.token_hash is
 comment on table relay.tokens is
     'Dashboard tokens, hashed. account_ids null opens every account; '
     'expired and revoked ones open nothing.';
+comment on column relay.tokens.may_acknowledge is
+    'Whether its holder may acknowledge discrepancies, in the name of the label.';

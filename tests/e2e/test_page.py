@@ -21,6 +21,7 @@ from tests.conftest import Connection, Database
 from tests.glue.relays import Relay, running_relay, until
 from tests.glue.test_relay_protocol import many_fills, post
 from tests.line import Line
+from tests.sql.brokers import HandBroker, lasting
 
 FIGURES = ("balance", "unrealized_pnl", "equity", "margin_used", "margin_available", "margin_level")
 DRAWDOWN = ("high_water_mark", "drawdown", "drawdown_pct", "max_drawdown", "max_drawdown_pct")
@@ -484,3 +485,45 @@ def test_the_token_is_in_no_request(browser: Browser, relay: Relay, book: Simple
     assert len(asked) >= 4
     assert not any(book.token in line for line in asked)
     context.close()
+
+
+def test_a_discrepancy_is_acknowledged_beside_the_brokers_figures(
+    browser: Browser, relay: Relay, book: SimpleNamespace
+) -> None:
+    book.conn.execute("select api.set_reconciliation_settings(p_grace => '0')")
+    broker = HandBroker(book.conn)
+    broker.entry("deposit", "10000")
+    broker.look()
+    token = factories.one(
+        book.conn,
+        "select token from api.issue_token('night desk', %s, p_may_acknowledge => true)",
+        [[book.alpha, broker.account_id]],
+    )["token"]
+    with opened(browser, f"http://{relay.host}:{relay.port}/#token={token}") as page:
+        mark = f"tr[data-account-id='{broker.account_id}'] [data-broker={{}}]".format
+        page.wait_for_selector(mark("consistent"))
+        page.click(f"tr[data-account-id='{broker.account_id}'] button")
+        page.wait_for_selector("#account [data-field=difference_balance][data-value='0.00']")
+
+        for _ in range(2):
+            broker.look(balance="9999.5", equity="9999.5", margin_equity="9999.5")
+        (open_one,) = lasting(book.conn)
+        page.wait_for_selector(mark("differs"))
+        page.wait_for_selector("#account [data-field=difference_balance][data-value='-0.50']")
+
+        page.wait_for_selector(f"[data-acknowledge='{open_one['discrepancy_id']}']").focus()
+        page.keyboard.press("Enter")
+        page.keyboard.type("asked them")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("[data-acknowledged-by='night desk']")
+        assert "asked them" in page.inner_text("[data-acknowledged-by]")
+        (acknowledged,) = lasting(book.conn)
+        assert acknowledged["status"] == "acknowledged"
+        assert (acknowledged["acknowledged_by"], acknowledged["note"]) == (
+            "night desk",
+            "asked them",
+        )
+
+        broker.look()
+        page.wait_for_selector(mark("consistent"))
+        page.wait_for_selector("[data-discrepancy-id][data-status=resolved]", state="attached")

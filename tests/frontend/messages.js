@@ -81,6 +81,7 @@ export const portfolio = ({ account_id = 1, ...fields } = {}) => ({
   positions: [position()],
   fills: [],
   events: [],
+  broker: null,
   ...fields,
 });
 
@@ -105,7 +106,7 @@ export const totals = (fields = {}) => ({
 
 /** @param {Wire.Portfolio[]} accounts @returns {Wire.Snapshot} */
 export const snapshot = (...accounts) =>
-  asFromRelay({ type: 'snapshot', as_of: AT, accounts, totals: null });
+  asFromRelay({ type: 'snapshot', as_of: AT, accounts, totals: null, may_acknowledge: false });
 
 /** @param {Partial<Wire.Totals>} [fields] @returns {Wire.TotalsChanged} */
 export const totalsChanged = (fields) => asFromRelay({ type: 'totals', totals: totals(fields) });

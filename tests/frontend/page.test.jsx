@@ -70,7 +70,7 @@ const noCurve = () => new Promise(() => {});
 
 /** @param {{ requestCurve?: RequestCurve, latency?: ReturnType<typeof createLatency> }} [options] */
 function open({ requestCurve = noCurve, latency = createLatency() } = {}) {
-  render(<App requestCurve={requestCurve} latency={latency} />);
+  render(<App requestCurve={requestCurve} acknowledge={async () => {}} latency={latency} />);
 }
 
 /** @param {Parameters<typeof snapshot>} accounts */

@@ -252,9 +252,17 @@ def open_account(conn: Connection, name: str) -> int:
 
 
 def issue_token(
-    conn: Connection, account_ids: list[int] | None = None, lasts: str = "1 day"
+    conn: Connection,
+    account_ids: list[int] | None = None,
+    lasts: str = "1 day",
+    *,
+    may_acknowledge: bool = False,
 ) -> str:
-    (token,) = one(conn, "select token from api.issue_token('t', %s, %s)", [account_ids, lasts])
+    (token,) = one(
+        conn,
+        "select token from api.issue_token('t', %s, %s, %s)",
+        [account_ids, lasts, may_acknowledge],
+    )
     return str(token)
 
 

@@ -41,7 +41,7 @@ def test_issue_list_revoke(database: Database, conn: Connection) -> None:
     assert opened(conn, secret) == [2]
     assert done.stdout.count(secret) == 2
 
-    done = token(database, "issue")
+    done = token(database, "issue", "--may-acknowledge")
     assert done.returncode == 0, done.stderr
     everything = secret_of(done.stdout)
     assert opened(conn, everything) == [1, 2]
@@ -55,9 +55,9 @@ def test_issue_list_revoke(database: Database, conn: Connection) -> None:
 
     done = token(database, "list")
     head, first, second = done.stdout.splitlines()
-    assert head.split() == ["ID", "STATUS", "LABEL", "ACCOUNTS", "ISSUED", "EXPIRES"]
-    assert first.split()[:5] == ["1", "revoked", "risk", "desk", "2"]
-    assert second.split()[:4] == ["2", "valid", "dashboard", "all"]
+    assert head.split() == ["ID", "STATUS", "LABEL", "ACCOUNTS", "MAY", "ISSUED", "EXPIRES"]
+    assert first.split()[:6] == ["1", "revoked", "risk", "desk", "2", "look"]
+    assert second.split()[:5] == ["2", "valid", "dashboard", "all", "acknowledge"]
     assert secret not in done.stdout
 
 

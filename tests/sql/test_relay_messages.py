@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from glue.relay import CHANNELS
+from glue.relay.frames import snapshot_message
 from tests import contract
 from tests.factories import (
     START,
@@ -156,7 +157,7 @@ def snapshot(conn: Connection, *account_ids: int, **since: dict[int, int]) -> di
         "select api.snapshot_message(%s::bigint[], %s::bigint[], %s::bigint[], '{}', null) as text",
         [list(account_ids), list(held), list(held.values())],
     )["text"]
-    message: dict[str, Any] = json.loads(text)
+    message: dict[str, Any] = json.loads(snapshot_message(text, may_acknowledge=False))
     return message
 
 
@@ -338,6 +339,8 @@ def test_an_empty_range_has_no_curve(conn: Connection, book: dict[str, int]) -> 
 
 
 EXECUTABLE = [
+    "api.acknowledge_with_token",
+    "api.broker_changes",
     "api.curve_columns",
     "api.open_session",
     "api.portfolio_changes",
@@ -374,6 +377,7 @@ def test_the_relay_may_do_what_it_does_and_nothing_else(
         "select api.record_entry(1, 'deposit', 1)",
         "select api.record_fill(1, 'EUR/USD', 'buy', 1, 1)",
         "select api.issue_token('mine')",
+        "select api.acknowledge_discrepancy(1, 'me')",
         "select relay.snapshot('{}', '{}', '{}', '{}', null)",
         "select ledger.post_event(1, 'alert', 1, true, '{}')",
         "create table public.mine ()",

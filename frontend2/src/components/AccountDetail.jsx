@@ -2,6 +2,7 @@ import { Suspense, lazy, useRef } from 'react';
 import { formatFull, formatInstant } from '../format.js';
 import { selectSelectedId, selectState, usePortfolioStore } from '../stores/portfolioStore.js';
 import { NO_DRAWDOWN, NO_MARGIN, paintShare } from './AccountsTable.jsx';
+import { BrokerFigures } from './BrokerFigures.jsx';
 import { FillsTable } from './FillsTable.jsx';
 import { AccountFlags } from './Flags.jsx';
 import { createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
@@ -32,6 +33,7 @@ export function AccountDetail({ requestCurve }) {
       tabIndex={0}
     >
       <Summary accountId={accountId} />
+      <BrokerFigures accountId={accountId} />
       <Suspense fallback={<div className="curve curve-room" />}>
         <EquityCurve accountId={accountId} requestCurve={requestCurve} />
       </Suspense>

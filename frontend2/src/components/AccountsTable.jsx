@@ -6,6 +6,7 @@ import {
   usePortfolioStore,
 } from '../stores/portfolioStore.js';
 import { LiveCell } from './Amount.jsx';
+import { BrokerMark } from './BrokerFigures.jsx';
 import { AccountFlags } from './Flags.jsx';
 import { createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
 import { TotalsRow } from './TotalsRow.jsx';
@@ -165,6 +166,7 @@ export const AccountRow = memo(
           <button type="button" className="choose" aria-pressed={isSelected}>
             {name}
           </button>
+          <BrokerMark accountId={accountId} />
           <AccountFlags accountId={accountId} />
         </th>
         <td className="currency" data-field="currency" data-value={currency}>

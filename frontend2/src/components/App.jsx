@@ -1,5 +1,6 @@
 import { selectIsCurrent, usePortfolioStore } from '../stores/portfolioStore.js';
 import { AccountDetail } from './AccountDetail.jsx';
+import { AcknowledgeContext } from './Acknowledgement.jsx';
 import { AccountsTable } from './AccountsTable.jsx';
 import { ConnectionState } from './ConnectionState.jsx';
 import { Issues } from './Issues.jsx';
@@ -9,10 +10,11 @@ import { Missed } from './Missed.jsx';
 import { TokenForm } from './TokenForm.jsx';
 
 /** @import { Latency } from '../stores/latency.js' */
+/** @import { SendAcknowledgement } from './Acknowledgement.jsx' */
 /** @import { RequestCurve } from './EquityCurve.jsx' */
 
-/** @param {{ requestCurve: RequestCurve, latency: Latency }} props */
-export function App({ requestCurve, latency }) {
+/** @param {{ requestCurve: RequestCurve, acknowledge: SendAcknowledgement, latency: Latency }} props */
+export function App({ requestCurve, acknowledge, latency }) {
   return (
     <div className="page">
       <header className="top">
@@ -24,7 +26,9 @@ export function App({ requestCurve, latency }) {
           <ConnectionState />
         </div>
       </header>
-      <Content requestCurve={requestCurve} />
+      <AcknowledgeContext value={acknowledge}>
+        <Content requestCurve={requestCurve} />
+      </AcknowledgeContext>
     </div>
   );
 }

@@ -1,6 +1,7 @@
 import { formatFull, formatInstant } from '../format.js';
 import { countOpen } from '../stores/issues.js';
 import { selectIssues, usePortfolioStore } from '../stores/portfolioStore.js';
+import { Acknowledgement } from './Acknowledgement.jsx';
 import { Amount, AmountCell } from './Amount.jsx';
 
 /** @import { Alert, Discrepancy } from '../services/messages.js' */
@@ -154,13 +155,8 @@ function DiscrepancyRow({ accountId, discrepancy }) {
           · {symbol === null ? '' : `${symbol} `}
           {words(field)}
         </span>
-        {status === 'acknowledged' && (
-          <span className="note" title={discrepancy.note ?? undefined}>
-            {' '}
-            acknowledged{discrepancy.acknowledged_by ? ` by ${discrepancy.acknowledged_by}` : ''}
-          </span>
-        )}
         <span className="sentence">{message}</span>
+        <Acknowledgement discrepancy={discrepancy} />
       </td>
       <AmountCell field="ours" label="Ours" value={discrepancy.ours} kind={kind} unknown={NOT_THERE} />
       <AmountCell

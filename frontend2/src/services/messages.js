@@ -11,6 +11,7 @@ export const SUBPROTOCOL = 'tidemark.v1';
 export const HEARTBEAT_SECONDS = 5;
 export const MAX_ACCOUNTS = 1000;
 export const MAX_POINTS = 2000;
+export const MAX_NOTE = 2000;
 
 export const ERROR_CODES = /** @type {const} */ ([
   'bad_message',
@@ -28,8 +29,10 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
   'trade',
   'discrepancy',
   'alert',
+  'broker',
   'totals',
   'curve',
+  'refused',
   'pong',
   'heartbeat',
   'error',
@@ -66,6 +69,10 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
 /**
  * @typedef {'bad_message' | 'bad_token' | 'not_allowed' | 'unavailable' | 'too_slow' | 'too_many' |
  *   'rate_limited'} ErrorCode
+ */
+
+/**
+ * @typedef {'not_allowed' | 'unknown' | 'resolved' | 'acknowledged' | 'unavailable'} RefusedCode
  */
 
 /**
@@ -184,6 +191,28 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
+ * What an account's broker said last, in the account's currency, and how the comparison stands.
+ *
+ * From api.reconciliation_status; figures are null before the first answer. A run that failed
+ * changes none of them.
+ * @typedef {object} Broker
+ * @property {Amount | null} balance
+ * @property {Amount | null} equity
+ * @property {Amount | null} unrealized_pnl
+ * @property {Amount | null} margin_used
+ * @property {Instant | null} answered_at When the broker's figures were taken.
+ * @property {Instant | null} consistent_since Start of the first of the runs that all passed, up to
+ *   the last answer. Null while something differs, and before the first answer.
+ * @property {Instant | null} last_run_at
+ * @property {Instant} overdue_at When the comparison counts as stopped, unless there is a run
+ *   before. To be compared with the relay's clock: a reconciler that has died says nothing.
+ * @property {Instant | null} failing_since Start of the first of the runs that have failed since;
+ *   null when the last one did not.
+ * @property {string | null} failure Why the last run failed.
+ * @property {number} open_discrepancies
+ */
+
+/**
  * A row of api.portfolio_totals: figures of all accounts watched, in one currency.
  * @typedef {object} Totals
  * @property {Currency} currency
@@ -250,6 +279,17 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
+ * Says that the token's holder looks after a discrepancy.
+ *
+ * The answer is the discrepancy's own event where the account is watched, or `refused`. Saying it
+ * again with the same note changes nothing.
+ * @typedef {object} Acknowledge
+ * @property {'acknowledge'} type
+ * @property {number} discrepancy_id
+ * @property {string | null} [note]
+ */
+
+/**
  * A discrepancy was found, changed, acknowledged or resolved; never merged.
  * @typedef {object} DiscrepancyChanged
  * @property {'discrepancy'} type
@@ -280,6 +320,7 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  * @property {Fill[]} fills Newest first: the last 50, or all since `since`, up to 500.
  * @property {(DiscrepancyChanged | AlertChanged)[]} events Newest first: those of the history, and
  *   the latest of each that is still open.
+ * @property {Broker | null} broker Null where the account is not compared with its broker.
  */
 
 /**
@@ -289,6 +330,7 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  * @property {Instant} as_of
  * @property {Portfolio[]} accounts
  * @property {Totals | null} totals
+ * @property {boolean} may_acknowledge Whether the token allows to acknowledge discrepancies.
  */
 
 /**
@@ -318,6 +360,14 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
+ * The broker was asked again, or is asked no more; merged to the latest.
+ * @typedef {object} BrokerChanged
+ * @property {'broker'} type
+ * @property {number} account_id
+ * @property {Broker | null} broker
+ */
+
+/**
  * The totals of what is watched; merged to the latest.
  * @typedef {object} TotalsChanged
  * @property {'totals'} type
@@ -343,6 +393,16 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  * @property {(Amount | null)[]} drawdown Where performance was deepest below its peak since
  *   `from_at`.
  * @property {(Amount | null)[]} drawdown_pct The same of the growth index, as a fraction.
+ */
+
+/**
+ * Why a discrepancy was not acknowledged, by code, and what to do; the connection goes on.
+ * @typedef {object} Refused
+ * @property {'refused'} type
+ * @property {number} discrepancy_id
+ * @property {RefusedCode} code
+ * @property {string} message
+ * @property {string} remedy
  */
 
 /**
@@ -375,10 +435,10 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
- * @typedef {Hello | Resync | Ping | TotalsRequest | CurveRequest} FromPage
+ * @typedef {Hello | Resync | Ping | TotalsRequest | CurveRequest | Acknowledge} FromPage
  */
 
 /**
- * @typedef {Snapshot | Update | Trade | DiscrepancyChanged | AlertChanged | TotalsChanged | Curve |
- *   Pong | Heartbeat | RelayError} FromRelay
+ * @typedef {Snapshot | Update | Trade | DiscrepancyChanged | AlertChanged | BrokerChanged |
+ *   TotalsChanged | Curve | Refused | Pong | Heartbeat | RelayError} FromRelay
  */

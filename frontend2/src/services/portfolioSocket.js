@@ -3,7 +3,10 @@ import { HEARTBEAT_SECONDS, SUBPROTOCOL } from './messages.js';
 import { parseMessage } from './wire.js';
 
 /**
- * @import { Curve, CurveRequest, FromPage, FromRelay, Hello, RelayError } from './messages.js'
+ * @import {
+ *   Curve, CurveRequest, DiscrepancyChanged, FromPage, FromRelay, Hello, Refused, RefusedCode,
+ *   RelayError
+ * } from './messages.js'
  * @import { ClockEstimate } from './clock.js'
  */
 
@@ -16,6 +19,8 @@ export const FIRST_PINGS = 5;
 export const FIRST_PINGS_MS = 200;
 export const PING_MS = 10_000;
 export const CURVE_TIMEOUT_MS = 15_000;
+/** Longer than the relay waits for its database. */
+export const ACKNOWLEDGE_TIMEOUT_MS = 10_000;
 
 /** Trying again with the same token gives the same answer. */
 const FINAL_CODES = new Set(['bad_token', 'not_allowed']);
@@ -38,7 +43,7 @@ export const IDLE = { phase: 'idle', liveUntil: null, retryAt: null, error: null
 
 /**
  * What comes in by itself, for whoever keeps the state.
- * @typedef {Exclude<FromRelay, RelayError | import('./messages.js').Pong | Curve>} StateMessage
+ * @typedef {Exclude<FromRelay, RelayError | import('./messages.js').Pong | Curve | Refused>} StateMessage
  */
 
 /** @typedef {Omit<CurveRequest, 'type'>} CurveWish */
@@ -74,6 +79,28 @@ export class CurveError extends Error {
     );
     this.name = 'CurveError';
     this.code = code;
+  }
+}
+
+/** Why it is not known that a discrepancy was acknowledged, and what to do. */
+export class AcknowledgeError extends Error {
+  /** @param {'timeout' | 'disconnected' | Refused} reason */
+  constructor(reason) {
+    super(
+      typeof reason === 'object'
+        ? reason.message
+        : {
+            timeout: 'The relay has not answered in time.',
+            disconnected: 'There is no connection to the relay.',
+          }[reason],
+    );
+    this.name = 'AcknowledgeError';
+    /** @type {RefusedCode | 'timeout' | 'disconnected'} */
+    this.code = typeof reason === 'object' ? reason.code : reason;
+    this.remedy =
+      typeof reason === 'object'
+        ? reason.remedy
+        : 'Try again with the same note, which cannot do it twice.';
   }
 }
 
@@ -138,6 +165,7 @@ export function createPortfolioSocket({
   let pings = 0;
   const estimate = createClockEstimate();
   const curves = createCurveQueue({ send, clock });
+  const acknowledgements = createAcknowledgements({ send, clock });
 
   /** @param {Connection['phase']} phase @param {number | null} [retryAt] */
   function report(phase, retryAt = null) {
@@ -183,6 +211,7 @@ export function createPortfolioSocket({
     staleTimer = pingTimer = null;
     pings = 0;
     curves.rejectAll();
+    acknowledgements.rejectAll();
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
@@ -254,6 +283,10 @@ export function createPortfolioSocket({
       curves.answer(message);
       return;
     }
+    if (message.type === 'refused') {
+      acknowledgements.refuse(message);
+      return;
+    }
     if (message.type === 'snapshot') {
       isResyncing = false;
       lastError = null;
@@ -264,6 +297,12 @@ export function createPortfolioSocket({
       watch();
     }
     onMessage(message, receivedAt);
+    if (message.type === 'discrepancy') acknowledgements.see(message);
+    if (message.type === 'snapshot') {
+      for (const event of message.accounts.flatMap(({ events }) => events)) {
+        if (event.type === 'discrepancy') acknowledgements.see(event);
+      }
+    }
     if (message.type === 'snapshot' && connection.phase !== 'live') {
       report('live');
       ping();
@@ -297,6 +336,17 @@ export function createPortfolioSocket({
     requestCurve(wish, { signal, timeoutMs = CURVE_TIMEOUT_MS } = {}) {
       if (connection.phase !== 'live') return Promise.reject(new CurveError('disconnected'));
       return curves.request(wish, timeoutMs, signal);
+    },
+    /**
+     * Says that the token's holder looks after a discrepancy. Resolves when its event says so, or
+     * that it is resolved; rejects with an AcknowledgeError.
+     * @param {number} discrepancyId
+     * @param {string | null} note
+     * @returns {Promise<void>}
+     */
+    acknowledge(discrepancyId, note) {
+      if (connection.phase !== 'live') return Promise.reject(new AcknowledgeError('disconnected'));
+      return acknowledgements.send(discrepancyId, note);
     },
     /** Ends the wait for the next attempt, for when the network has come back. */
     retryNow() {
@@ -388,6 +438,45 @@ function createCurveQueue({ send, clock }) {
         job.reject(new CurveError('disconnected'));
       }
       jobs = [];
+    },
+  };
+}
+
+/**
+ * What waits for an answer, by discrepancy.
+ * @param {{ send: (message: FromPage) => void, clock: Clock }} options
+ */
+function createAcknowledgements({ send, clock }) {
+  /** @type {Map<number, (error?: AcknowledgeError) => void>} how each ends */
+  const waiting = new Map();
+  return {
+    /** @param {number} id @param {string | null} note @returns {Promise<void>} */
+    send(id, note) {
+      waiting.get(id)?.(new AcknowledgeError('timeout')); // the answer is the later one's
+      return new Promise((resolve, reject) => {
+        const timer = clock.setTimeout(
+          () => waiting.get(id)?.(new AcknowledgeError('timeout')),
+          ACKNOWLEDGE_TIMEOUT_MS,
+        );
+        waiting.set(id, (error) => {
+          clock.clearTimeout(timer);
+          waiting.delete(id);
+          if (error) reject(error);
+          else resolve();
+        });
+        send({ type: 'acknowledge', discrepancy_id: id, note });
+      });
+    },
+    /** @param {DiscrepancyChanged} event */
+    see({ discrepancy }) {
+      if (discrepancy.status !== 'open') waiting.get(discrepancy.discrepancy_id)?.();
+    },
+    /** @param {Refused} message */
+    refuse(message) {
+      waiting.get(message.discrepancy_id)?.(new AcknowledgeError(message));
+    },
+    rejectAll() {
+      for (const end of [...waiting.values()]) end(new AcknowledgeError('disconnected'));
     },
   };
 }

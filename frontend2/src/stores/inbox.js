@@ -1,5 +1,5 @@
 /** @import { StateMessage } from '../services/portfolioSocket.js' */
-/** @import { TotalsChanged, Trade, Update } from '../services/messages.js' */
+/** @import { BrokerChanged, TotalsChanged, Trade, Update } from '../services/messages.js' */
 
 /** A human reads no faster, and each paint of prices costs the machine time that trades want. */
 export const PRICES_MS = 100;
@@ -27,6 +27,8 @@ export function createInbox({
 }) {
   /** @type {Map<number, Update>} */
   const prices = new Map();
+  /** @type {Map<number, BrokerChanged>} */
+  const brokers = new Map();
   /** @type {TotalsChanged | null} */
   let totals = null;
   let pricesTimer = 0;
@@ -40,9 +42,10 @@ export function createInbox({
   function flushPrices() {
     timers.clearTimeout(pricesTimer);
     pricesTimer = 0;
-    const messages = totals === null ? [...prices.values()] : [...prices.values(), totals];
+    const messages = [...prices.values(), ...brokers.values(), ...(totals === null ? [] : [totals])];
     if (messages.length === 0) return;
     prices.clear();
+    brokers.clear();
     totals = null;
     pricesAt = now();
     deliver(messages);
@@ -79,6 +82,10 @@ export function createInbox({
         flushPricesSoon();
         break;
       }
+      case 'broker':
+        brokers.set(message.account_id, message);
+        flushPricesSoon();
+        break;
       case 'totals':
         totals = message;
         flushPricesSoon();

@@ -4,7 +4,7 @@ import { issuesOf } from './issues.js';
 
 /**
  * @import {
- *   AlertChanged, DiscrepancyChanged, Heartbeat, Instant, Portfolio, Snapshot, Totals, TotalsChanged,
+ *   AlertChanged, BrokerChanged, DiscrepancyChanged, Heartbeat, Instant, Portfolio, Snapshot, Totals, TotalsChanged,
  *   Trade, Update
  * } from '../services/messages.js'
  * @import { ClockEstimate } from '../services/clock.js'
@@ -50,6 +50,7 @@ export const CLOSED_EVENTS_KEPT = 100;
  * @property {number[]} accountIds in the relay's order
  * @property {Record<number, Held>} portfolios by account
  * @property {Totals | null} totals of all accounts, where they were asked for
+ * @property {boolean} mayAcknowledge whether the token allows to acknowledge discrepancies
  * @property {Issues} issues discrepancies and alerts of all accounts
  * @property {number | null} selectedId the account the user chose; see selectSelectedId
  */
@@ -79,6 +80,7 @@ export const EMPTY = {
   accountIds: [],
   portfolios: {},
   totals: null,
+  mayAcknowledge: false,
   issues: { discrepancies: [], alerts: [] },
   selectedId: null,
 };
@@ -113,6 +115,7 @@ export function applySnapshot(state, message) {
     portfolios,
     accountIds: isSameList ? state.accountIds : accountIds,
     totals: message.totals,
+    mayAcknowledge: message.may_acknowledge,
   });
 }
 
@@ -172,6 +175,24 @@ export function applyEvent(state, message) {
 }
 
 /**
+ * Of many accounts together, since each change of one copies the list of all.
+ * @template {PortfolioData} S
+ * @param {S} state
+ * @param {BrokerChanged[]} messages
+ * @returns {S}
+ */
+export function applyBrokers(state, messages) {
+  const known = messages.filter(({ account_id: id }) => state.portfolios[id]);
+  if (!state.isSynced || known.length === 0) return state;
+  const portfolios = { ...state.portfolios };
+  for (const { account_id: id, broker } of known) {
+    const held = portfolios[id];
+    if (held) portfolios[id] = { ...held, broker };
+  }
+  return { ...state, portfolios };
+}
+
+/**
  * @template {PortfolioData} S
  * @param {S} state
  * @param {TotalsChanged} message
@@ -210,12 +231,16 @@ export function applyMessages(state, messages) {
     state,
     messages.filter((message) => message.type === 'update'),
   );
+  next = applyBrokers(
+    next,
+    messages.filter((message) => message.type === 'broker'),
+  );
   for (const message of messages) {
     if (message.type === 'snapshot') next = applySnapshot(next, message);
     else if (message.type === 'trade') next = applyTrade(next, message);
     else if (message.type === 'totals') next = applyTotals(next, message);
     else if (message.type === 'heartbeat') next = applyHeartbeat(next, message);
-    else if (message.type !== 'update') next = applyEvent(next, message);
+    else if (message.type === 'discrepancy' || message.type === 'alert') next = applyEvent(next, message);
   }
   return next;
 }
@@ -406,6 +431,13 @@ export const selectPositions = (id) => (/** @type {PortfolioData} */ state) =>
 export const selectFills = (id) => (/** @type {PortfolioData} */ state) =>
   state.portfolios[id]?.fills;
 
+/**
+ * What the account's broker said last; null where it is not compared with one.
+ * @param {number} id
+ */
+export const selectBroker = (id) => (/** @type {PortfolioData} */ state) =>
+  state.portfolios[id]?.broker;
+
 /** @param {PortfolioData} state */
 export const selectTotals = (state) => state.totals;
 
@@ -449,6 +481,10 @@ export function isPast(state, freshUntil) {
 /** Whether a quote that values the account is too old to be trusted. @param {number} id */
 export const selectIsStale = (id) => (/** @type {PortfolioData} */ state) =>
   isPast(state, state.portfolios[id]?.state.fresh_until);
+
+/** Whether an account should have been compared with its broker by now. @param {number} id */
+export const selectIsOverdue = (id) => (/** @type {PortfolioData} */ state) =>
+  isPast(state, state.portfolios[id]?.broker?.overdue_at);
 
 /**
  * Event time of the oldest quote that values a position of any account.

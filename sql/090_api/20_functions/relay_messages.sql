@@ -1,5 +1,6 @@
--- Whole messages to the page, which the relay sends on as they are. Their shapes are those of
--- glue/wire.py. The relay has checked that its client may see these accounts.
+-- Messages to the page, which the relay sends on; to a snapshot it adds what the token allows.
+-- Their shapes are those of glue/wire.py. The relay has checked that its client may see these
+-- accounts.
 
 create or replace function api.snapshot_message(
     p_account_ids bigint[],
@@ -30,6 +31,19 @@ as $$
 $$;
 
 comment on function api.totals_message is 'The totals of these accounts in one currency.';
+
+create or replace function api.broker_changes(p_account_ids bigint[], p_hashes text[])
+returns table (account_id bigint, broker text)
+language sql stable
+security definer  -- the relay may read what it serves, but not the tables
+set search_path = pg_catalog, pg_temp
+as $$
+    select account_id, broker from relay.brokers(p_account_ids, p_hashes);
+$$;
+
+comment on function api.broker_changes is
+    'What brokers said last, of those accounts where it is not what the relay has: its MD5 is '
+    'another one.';
 
 -- The rest of a curve's message, after what was asked for. A point is a bucket of the narrowest
 -- usual width that gives at most p_points of them (2 to 2,000).
@@ -78,5 +92,6 @@ comment on function api.curve_columns is
     'The curve of an account in columns: equity with its extremes, performance, and drawdown where '
     'it was deepest since p_from.';
 
-grant execute on function api.snapshot_message, api.totals_message, api.curve_columns
+grant execute on function
+    api.snapshot_message, api.totals_message, api.broker_changes, api.curve_columns
     to tidemark_relay;

@@ -3,7 +3,8 @@
 create or replace function api.issue_token(
     p_label text,
     p_account_ids bigint[] default null,
-    p_valid_for interval default interval '30 days'
+    p_valid_for interval default interval '30 days',
+    p_may_acknowledge boolean default false
 ) returns table (token text, token_id bigint, expires_at timestamptz)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -16,24 +17,27 @@ declare
 begin
     if coalesce(p_label, '') !~ '[^[:space:]]'
         or p_valid_for is null or p_valid_for <= interval '0' or p_valid_for > interval '100 years'
-        or cardinality(p_account_ids) = 0 or cardinality(v_unknown) > 0 then
+        or cardinality(p_account_ids) = 0 or cardinality(v_unknown) > 0
+        or p_may_acknowledge is null then
         raise exception 'token cannot be issued so'
             using errcode = 'TM301',
                   detail = format(
-                      'label: %s, valid for: %s, accounts: %s, unknown accounts: %s',
-                      p_label, p_valid_for, p_account_ids, v_unknown
+                      'label: %s, valid for: %s, accounts: %s, unknown accounts: %s, '
+                      'may acknowledge: %s',
+                      p_label, p_valid_for, p_account_ids, v_unknown, p_may_acknowledge
                   ),
-                  hint = 'A token needs a label, a time to live (up to 100 years), '
-                         'and existing accounts (or null for all).';
+                  hint = 'A token needs a label, a time to live (up to 100 years), existing '
+                         'accounts (or null for all), and whether it may acknowledge.';
     end if;
 
     token := 'tm_' || replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
-    insert into relay.tokens (token_hash, label, account_ids, expires_at)
+    insert into relay.tokens (token_hash, label, account_ids, expires_at, may_acknowledge)
     values (
         relay.token_hash(token), p_label,
         case when p_account_ids is not null
             then array(select distinct unnest(p_account_ids) as account_id order by account_id) end,
-        now() + p_valid_for
+        now() + p_valid_for,
+        p_may_acknowledge
     )
     returning token_id, expires_at into token_id, expires_at;
     return next;
@@ -42,7 +46,7 @@ $$;
 
 comment on function api.issue_token is
     'Makes a dashboard token for these accounts (null: all) and returns the secret, '
-    'which is not stored.';
+    'which is not stored. It lets its holder look, and acknowledge discrepancies if it may.';
 
 -- Ends a token at once; ending it again changes nothing.
 -- Notifies: tidemark_tokens. Raises: TM302 unknown token.
@@ -70,7 +74,9 @@ comment on function api.revoke_token is
 
 -- What a token opens: no row for one that is unknown, expired or revoked.
 create or replace function api.open_session(p_token text)
-returns table (token_id bigint, account_ids bigint[], expires_at timestamptz)
+returns table (
+    token_id bigint, account_ids bigint[], expires_at timestamptz, may_acknowledge boolean
+)
 language sql stable
 security definer  -- the relay may check a token, but not read the table
 set search_path = pg_catalog, pg_temp
@@ -78,13 +84,15 @@ as $$
     select
         t.token_id,
         coalesce(t.account_ids, array(select account_id from ledger.accounts order by account_id)),
-        t.expires_at
+        t.expires_at,
+        t.may_acknowledge
     from relay.tokens t
     where t.token_hash = relay.token_hash(p_token)
       and t.revoked_at is null and t.expires_at > now();
 $$;
 
 comment on function api.open_session is
-    'The accounts that a valid dashboard token opens; no row for any other.';
+    'The accounts that a valid dashboard token opens, and whether it may acknowledge; no row for '
+    'any other token.';
 
 grant execute on function api.open_session to tidemark_relay;
