@@ -21,7 +21,7 @@ demo: $(VENV)/.installed $(PAGE)  ## server, schema, feed, trading accounts, rel
 test: install $(PAGE)  ## the whole test suite
 	@$(BIN)/python -m tests.browser
 	@npm --prefix frontend2 test
-	@$(BIN)/pytest -m "not bench" $(ARGS)
+	@$(BIN)/pytest -m "not bench" --numprocesses=2 --dist=loadfile $(ARGS)
 
 bench: install $(PAGE)  ## the benchmarks: tables with load, percentiles and the ratio to the floor
 	@$(BIN)/pytest -m bench tests/bench -s $(ARGS)
