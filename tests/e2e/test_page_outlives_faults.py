@@ -243,7 +243,8 @@ def test_the_page_ends_equal_to_the_database_whatever_breaks(
 
 
 def is_right(page: Page, conn: Connection, account_id: int) -> bool:
-    """Whether the page is live, has the database's figures, and the last trades once each."""
+    """Whether the page is live, has the database's figures, and the last trades once each: those
+    that are out of sight are not in the page."""
     fills = [
         str(row["fill_id"])
         for row in factories.every(
@@ -252,9 +253,11 @@ def is_right(page: Page, conn: Connection, account_id: int) -> bool:
             [account_id],
         )
     ]
+    shown = list(rows(page, "tr[data-fill-id]"))
     return (
         page.query_selector("[data-connection=live]") is not None
         and accounts_on(page) == accounts_in(conn)
         and is_contained(positions_in(conn, account_id), positions_on(page))
-        and list(rows(page, "tr[data-fill-id]"))[: len(fills)] == fills
+        and len(shown) >= min(10, len(fills))
+        and shown[:50] == fills[: len(shown)]
     )
