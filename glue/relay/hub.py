@@ -13,7 +13,7 @@ from glue.relay.session import Session
 from glue.wire import Acknowledge, CurveRequest
 
 PRICE_INTERVAL = 0.05
-"""Seconds from one read of all that is watched to the next at least, and a third of it free."""
+"""Seconds from one read of all that is watched to the next at least, and a ninth of it free."""
 CHUNK = 100
 """Accounts that are read together."""
 READERS = 2
@@ -283,7 +283,7 @@ class Hub:
             for session, turn in turns.items():
                 session.round.end_turn(len(turn), len(session.account_ids), now())
             took = _now() - began
-            await asyncio.sleep(max(PRICE_INTERVAL - took, took / 2))
+            await asyncio.sleep(max(PRICE_INTERVAL - took, took / 8))
 
     def _begin_rounds(self) -> None:
         self._price_hint.clear()

@@ -20,7 +20,7 @@ import { useLive } from './paint.js';
 /** @typedef {(wish: CurveWish, options: { signal: AbortSignal }) => Promise<Curve>} RequestCurve */
 
 /** The live end follows the account; a human reads no faster. */
-const LIVE_MS = 1000;
+const LIVE_MS = 5000;
 /** A reload is worth it when there may be another point, but not all the time. */
 const SOONEST_RELOAD_MS = 10_000;
 
