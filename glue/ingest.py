@@ -24,7 +24,7 @@ from glue.ticks import Batch, Span, Stored, read_message, store
 ROLE = "tidemark_ingest"
 MAX_MESSAGES = 5_000
 """Messages in one transaction at most: larger ones are no faster, and hold up the next ticks."""
-MIN_INTERVAL = 0.020
+MIN_INTERVAL = 0.030
 """Seconds from one transaction to the next at least: each ends in a notification."""
 POLL = 0.2
 """Seconds that a wait for messages lasts before signals and partitions are looked at."""

@@ -1,6 +1,6 @@
 """A process of its own that stores ticks at a steady rate while the prices' readers are measured.
 
-It stores as `tidemark ingest` does: what has arrived since its last call, 20 ms after it at the
+It stores as `tidemark ingest` does: what has arrived since its last call, 30 ms after it at the
 earliest, without waiting for the disk.
 """
 
