@@ -1,11 +1,11 @@
 """Connections to the database, each in the role of its process."""
 
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from glue.errors import ServerError, SettingsError
+from glue.errors import ServerError, SettingsError, from_database
 from glue.settings import Settings
 
 CONNECT_TIMEOUT = 10
@@ -58,6 +58,20 @@ def connect(
         return psycopg.connect(conninfo(dsn, role=role, process=process), autocommit=autocommit)
     except psycopg.OperationalError as error:
         raise unreachable(error) from error
+
+
+def check(dsn: str, query: LiteralString, *, role: str, process: str) -> None:
+    """Raise what a user must see at the start of a service that later waits for its database.
+
+    ServerError when it cannot be reached, SchemaError when it does not have what the query names.
+    """
+    try:
+        with connect(dsn, role=role, process=process) as connection:
+            connection.execute(query)
+    except psycopg.Error as error:
+        if known := from_database(error):
+            raise known from error
+        raise
 
 
 def unreachable(error: psycopg.OperationalError) -> ServerError:

@@ -63,14 +63,8 @@ def main(settings: Settings, dsn: str, metrics_listen: Address | None = None) ->
 
 
 def check_database(dsn: str) -> None:
-    """Raise what the user must see at once: later the reconciler waits for its database."""
-    try:
-        with db.connect(dsn, role=ROLE, process=PROCESS) as connection:
-            connection.execute("select from api.accounts_to_reconcile limit 0")
-    except psycopg.Error as error:
-        if known := errors.from_database(error):
-            raise known from error
-        raise
+    """Raise ServerError or SchemaError at once: later the reconciler waits for its database."""
+    db.check(dsn, "select from api.accounts_to_reconcile limit 0", role=ROLE, process=PROCESS)
 
 
 async def serve(settings: Settings, dsn: str, metrics: Metrics) -> None:

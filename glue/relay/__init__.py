@@ -11,7 +11,6 @@ import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-import psycopg
 from websockets.asyncio.server import Server
 from websockets.protocol import State
 
@@ -49,21 +48,15 @@ def main(
     taken; SchemaError when the database has no schema of ours; SettingsError for a certificate
     that cannot be used.
     """
-    check_database(dsn)
+    db.check(
+        dsn,
+        "select from api.portfolio_changes('{}', '{}', '{}')",
+        role=ROLE,
+        process="tidemark relay",
+    )
     peers = Peers(trusted_proxies, "http" if certificate is None else "https")
     asyncio.run(serve(dsn, listen, metrics_listen, allowed_origins, peers, limits, certificate))
     log.info("stopped")
-
-
-def check_database(dsn: str) -> None:
-    """Raise what the user must see at once: later the relay waits for its database."""
-    try:
-        with db.connect(dsn, role=ROLE, process="tidemark relay") as connection:
-            connection.execute("select from api.portfolio_changes('{}', '{}', '{}')")
-    except psycopg.Error as error:
-        if known := errors.from_database(error):
-            raise known from error
-        raise
 
 
 async def serve(

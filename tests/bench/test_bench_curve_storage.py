@@ -83,6 +83,14 @@ def close_bars(conn: Connection) -> None:
     )
 
 
+def roll_up(conn: Connection) -> None:
+    """All closed bars are rolled up, and compressed where the edition does that."""
+    if is_community(conn):
+        conn.execute("call equity.maintain_rollups_job(0, null)")
+    else:
+        conn.execute("call api.refresh_rollups()")
+
+
 def is_community(conn: Connection) -> bool:
     return bool(one(conn, "select equity.edition()")["edition"] == "community")
 
@@ -304,10 +312,7 @@ def test_bench_reading_a_year(conn: Connection) -> None:
     written = time.perf_counter() - began
     close_bars(conn)
     began = time.perf_counter()
-    if is_community(conn):
-        conn.execute("call equity.maintain_rollups_job(0, null)")
-    else:
-        conn.execute("call api.refresh_rollups()")
+    roll_up(conn)
     settled = time.perf_counter() - began
     conn.execute("vacuum analyze")
     end = one(conn, "select closed_to from equity.curve_clock")["closed_to"]

@@ -23,7 +23,7 @@ from tests.bench import books
 from tests.bench.feeder import RATE, Feeder, quotes_of
 from tests.bench.report import milliseconds, percentile, table
 from tests.bench.test_bench_curve_storage import DAYS as CURVE_DAYS
-from tests.bench.test_bench_curve_storage import HOURS, close_bars, is_community, walk
+from tests.bench.test_bench_curve_storage import HOURS, close_bars, roll_up, walk
 from tests.conftest import Connection, Database
 from tests.factories import account, every, fill, instrument, one
 from tests.glue.relays import Relay, running_relay
@@ -217,10 +217,7 @@ def hydration_books(conn: Connection) -> list[int]:
     for day in range(CURVE_DAYS):
         walk(conn, first + timedelta(days=day // 5 * 7 + day % 5), HOURS * 3_600)
     close_bars(conn)
-    if is_community(conn):
-        conn.execute("call equity.maintain_rollups_job(0, null)")
-    else:
-        conn.execute("call api.refresh_rollups()")
+    roll_up(conn)
     chance = random.Random(1)
     for symbol in books.FIFTY:
         instrument(conn, symbol)

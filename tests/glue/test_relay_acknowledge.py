@@ -12,7 +12,7 @@ from glue.relay.refusal import AWAY, DECLINED
 from tests import contract
 from tests.conftest import Connection
 from tests.glue.relays import Client, Relay, issue_token, refusal
-from tests.sql.brokers import HandBroker, lasting
+from tests.sql.brokers import HandBroker, differing_broker, lasting
 
 GUIDE = Path(__file__).parents[2] / "docs" / "relay.md"
 
@@ -20,12 +20,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "relay.md"
 @pytest.fixture
 def broker(conn: Connection) -> HandBroker:
     """One with another balance than ours, which is a discrepancy."""
-    conn.execute("select api.set_reconciliation_settings(p_grace => '0')")
-    broker = HandBroker(conn)
-    broker.entry("deposit", "10000")
-    for _ in range(2):
-        broker.look(balance="9999", equity="9999", margin_equity="9999")
-    return broker
+    return differing_broker(conn)
 
 
 @pytest.fixture

@@ -191,6 +191,16 @@ def answer(
     )
 
 
+def differing_broker(conn: Connection) -> HandBroker:
+    """A broker whose balance has been another than ours for two looks: a discrepancy is open."""
+    conn.execute("select api.set_reconciliation_settings(p_grace => '0')")
+    broker = HandBroker(conn)
+    broker.entry("deposit", "10000")
+    for _ in range(2):
+        broker.look(balance="9999", equity="9999", margin_equity="9999")
+    return broker
+
+
 def lasting(conn: Connection) -> list[Row]:
     """The discrepancies that last, in the order that they were opened."""
     return every(

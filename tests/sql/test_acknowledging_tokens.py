@@ -6,18 +6,13 @@ import psycopg
 import pytest
 
 from tests.factories import Connection, Row, every, one
-from tests.sql.brokers import HandBroker, lasting
+from tests.sql.brokers import HandBroker, differing_broker, lasting
 
 
 @pytest.fixture
 def broker(conn: Connection) -> HandBroker:
     """One with another balance than ours, which is a discrepancy."""
-    conn.execute("select api.set_reconciliation_settings(p_grace => '0')")
-    broker = HandBroker(conn)
-    broker.entry("deposit", "10000")
-    for _ in range(2):
-        broker.look(balance="9999", equity="9999", margin_equity="9999")
-    return broker
+    return differing_broker(conn)
 
 
 @pytest.fixture
