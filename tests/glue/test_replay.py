@@ -124,6 +124,7 @@ def test_what_a_truncated_gzip_still_holds_is_stored(
         (b"\x7fELF\x00\x01\xff" * 20_000, "this is no CSV"),
         (gzip.compress(b"x")[:12], "cannot be read beyond line 0"),
     ],
+    ids=["text", "other columns", "binary", "truncated gzip"],
 )
 def test_what_is_no_file_of_ticks_is_refused(
     database: Database, conn: Connection, tmp_path: Path, content: bytes, complaint: str
