@@ -84,18 +84,77 @@ class Backoff:
         self._next = self._first
 
 
-class Database:
-    """What the relay asks the database, in the relay's role; every query may be repeated.
+class Lane:
+    """Connections for queries of one sort: each plans a query when it is first asked it.
 
-    Connections are made when needed and thrown away when broken. There is no pool beneath, since a
-    pool reconnects on a schedule of its own, long after the database is back.
+    They are made when needed and thrown away when broken. There is no pool beneath, since a pool
+    reconnects on a schedule of its own, long after the database is back.
     """
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._idle: list[Connection] = []
+
+    async def fetch_text(self, query: LiteralString, *parameters: Any) -> str:
+        """The one text that a query returns."""
+        ((text,),) = await self.fetch(query, *parameters)
+        return str(text)
+
+    async def fetch(self, query: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The query's rows; a second attempt is made on a new connection."""
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT):
+                try:
+                    return await self._fetch_once(query, parameters)
+                except psycopg.OperationalError:
+                    await self.close()  # what broke this one has broken the others, too
+                    return await self._fetch_once(query, parameters)
+        except (psycopg.Error, TimeoutError) as error:
+            if sqlstate := _own_sqlstate(error):
+                raise DeclinedError(sqlstate) from error
+            await self.close()
+            raise UnavailableError(str(error).strip() or type(error).__name__) from error
+
+    async def close(self) -> None:
+        """Close the connections that are not in use."""
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _fetch_once(
+        self, query: LiteralString, parameters: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        async with self._connection() as connection:
+            cursor = await connection.execute(query, parameters)
+            return await cursor.fetchall()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        connection = self._idle.pop() if self._idle else await connect(self._conninfo)
+        try:
+            yield connection
+        except BaseException as error:
+            if _own_sqlstate(error):
+                self._idle.append(connection)  # the database has only said no
+            else:
+                await connection.close()
+            raise
+        self._idle.append(connection)
+
+
+async def connect(conninfo: str) -> Connection:
+    """A connection of its own."""
+    return await AsyncConnection.connect(conninfo, autocommit=True)
+
+
+class Database:
+    """What the relay asks the database, in the relay's role; every query may be repeated."""
 
     def __init__(self, dsn: str) -> None:
         self._conninfo = db.conninfo(
             dsn, role=ROLE, process="tidemark relay", statement_timeout=QUERY_TIMEOUT
         )
-        self._idle: list[Connection] = []
+        self._reads = Lane(self._conninfo)
+        self._joins = Lane(self._conninfo)
         self.joining = asyncio.Semaphore(MAX_JOINING)
         """To be held by those who ask on behalf of one client."""
 
@@ -108,13 +167,19 @@ class Database:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._drop_idle()
+        await self._reads.close()
+        await self._joins.close()
+
+    async def prepare(self) -> None:
+        """Let connections plan the longest query, as far as there is a database, for no client."""
+        asking = (self.snapshot((), {}, (), "USD") for _ in range(MAX_JOINING))
+        await asyncio.gather(*asking, return_exceptions=True)
 
     # Queries ---------------------------------------------------------------------------------
 
     async def changes(self, held: dict[int, Mark]) -> list[Change]:
         """What the database has otherwise than held, account by account."""
-        rows = await self._fetch(
+        rows = await self._reads.fetch(
             "select account_id, version, event_seq, updated_at, state, positions, events"
             " from api.portfolio_changes(%s::bigint[], %s::bigint[], %s::bigint[])",
             list(held),
@@ -131,7 +196,7 @@ class Database:
         currency: str | None,
     ) -> str:
         """The message with all that a page needs to start."""
-        return await self._fetch_text(
+        return await self._joins.fetch_text(
             "select api.snapshot_message"
             "(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s)",
             list(account_ids),
@@ -143,13 +208,13 @@ class Database:
 
     async def totals(self, account_ids: Sequence[int], currency: str) -> str:
         """The message with the totals of these accounts."""
-        return await self._fetch_text(
+        return await self._reads.fetch_text(
             "select api.totals_message(%s::bigint[], %s)", list(account_ids), currency
         )
 
     async def broker_changes(self, hashes: Mapping[int, str]) -> list[tuple[int, str]]:
         """What brokers said last, as a JSON text, where it has another hash than these."""
-        rows = await self._fetch(
+        rows = await self._reads.fetch(
             "select account_id, broker from api.broker_changes(%s::bigint[], %s::text[])",
             list(hashes),
             list(hashes.values()),
@@ -158,7 +223,7 @@ class Database:
 
     async def curve(self, request: CurveRequest) -> str:
         """The columns of a curve, as a JSON text."""
-        return await self._fetch_text(
+        return await self._joins.fetch_text(
             "select api.curve_columns(%s, %s::timestamptz, %s::timestamptz, %s)",
             request.account_id,
             request.from_at,
@@ -168,7 +233,7 @@ class Database:
 
     async def open_sessions(self, tokens: Iterable[str]) -> dict[str, OpenSession]:
         """What these tokens open now; invalid ones are left out."""
-        rows = await self._fetch(
+        rows = await self._joins.fetch(
             "select wanted.token, session.token_id, session.account_ids,"
             " session.may_acknowledge"
             " from unnest(%s::text[]) wanted (token)"
@@ -182,59 +247,12 @@ class Database:
 
     async def acknowledge(self, token: str, request: Acknowledge) -> None:
         """Acknowledge a discrepancy; DeclinedError says by its SQLSTATE why not."""
-        await self._fetch(
+        await self._joins.fetch(
             "select from api.acknowledge_with_token(%s, %s, %s)",
             token,
             request.discrepancy_id,
             request.note,
         )
-
-    async def _fetch_text(self, query: LiteralString, *parameters: Any) -> str:
-        """The one text that a query returns."""
-        ((text,),) = await self._fetch(query, *parameters)
-        return str(text)
-
-    async def _fetch(self, query: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
-        """The query's rows; a second attempt is made on a new connection."""
-        try:
-            async with asyncio.timeout(QUERY_TIMEOUT):
-                try:
-                    return await self._fetch_once(query, parameters)
-                except psycopg.OperationalError:
-                    await self._drop_idle()  # what broke this one has broken the others, too
-                    return await self._fetch_once(query, parameters)
-        except (psycopg.Error, TimeoutError) as error:
-            if sqlstate := _own_sqlstate(error):
-                raise DeclinedError(sqlstate) from error
-            await self._drop_idle()
-            raise UnavailableError(str(error).strip() or type(error).__name__) from error
-
-    async def _fetch_once(
-        self, query: LiteralString, parameters: Sequence[Any]
-    ) -> list[tuple[Any, ...]]:
-        async with self._connection() as connection:
-            cursor = await connection.execute(query, parameters)
-            return await cursor.fetchall()
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        connection = self._idle.pop() if self._idle else await self._connect()
-        try:
-            yield connection
-        except BaseException as error:
-            if _own_sqlstate(error):
-                self._idle.append(connection)  # the database has only said no
-            else:
-                await connection.close()
-            raise
-        self._idle.append(connection)
-
-    async def _connect(self) -> Connection:
-        return await AsyncConnection.connect(self._conninfo, autocommit=True)
-
-    async def _drop_idle(self) -> None:
-        while self._idle:
-            await self._idle.pop().close()
 
     # Notifications ---------------------------------------------------------------------------
 
@@ -249,7 +267,7 @@ class Database:
         backoff = Backoff()
         while True:
             try:
-                async with await self._connect() as connection:
+                async with await connect(self._conninfo) as connection:
                     for channel in CHANNELS:
                         await connection.execute(
                             sql.SQL("listen {}").format(sql.Identifier(channel))

@@ -96,6 +96,7 @@ class Hub:
             tasks.create_task(self._read_totals())
             tasks.create_task(self._read_brokers())
             tasks.create_task(self._check_tokens())
+            tasks.create_task(self._database.prepare())
 
     # Clients ---------------------------------------------------------------------------------
 

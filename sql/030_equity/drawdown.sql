@@ -126,8 +126,10 @@ comment on function equity.curve_buckets is
 create or replace function equity.underwater(
     p_account_ids bigint[], p_currency text, p_from timestamptz, p_to timestamptz, p_bucket interval
 ) returns table (
-    bucket_at timestamptz, high_water_mark numeric, drawdown numeric, drawdown_pct numeric,
-    deepest numeric, deepest_pct numeric, is_priced boolean, is_thinned boolean
+    bucket_at timestamptz, equity_open numeric, equity_high numeric, equity_low numeric,
+    equity_close numeric, close numeric, high_water_mark numeric, drawdown numeric,
+    drawdown_pct numeric, deepest numeric, deepest_pct numeric, is_priced boolean,
+    is_thinned boolean
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -148,7 +150,8 @@ begin
             before as (order by b.bucket_at rows between unbounded preceding and 1 preceding)
     )
     select
-        p.bucket_at, p.peak, p.peak - p.close,
+        p.bucket_at, p.equity_open, p.equity_high, p.equity_low, p.equity_close, p.close,
+        p.peak, p.peak - p.close,
         case when p.is_known
             then market.round_div(p.index_peak - p.index_close, nullif(p.index_peak, 0), 12) end,
         greatest(p.fall, p.peak_before - p.low),
@@ -161,4 +164,5 @@ begin
 end
 $$;
 
-comment on function equity.underwater is 'Peak and drawdown of each bucket since p_from.';
+comment on function equity.underwater is
+    'Each bucket with its peak and drawdown since p_from.';

@@ -19,6 +19,11 @@ import { AT, discrepancy, portfolio, snapshot } from './messages.js';
 /** @import { Refused } from '#page/services/messages.js' */
 /** @import { SendAcknowledgement } from '#page/components/Acknowledgement.jsx' */
 
+// A canvas is what jsdom has not.
+vi.mock('#page/components/curveChart.js', () => ({
+  createCurveChart: () => ({ draw: () => {}, destroy: () => {} }),
+}));
+
 /** @param {Partial<Refused>} [fields] @returns {Refused} */
 const refused = (fields = {}) =>
   asFromRelay({

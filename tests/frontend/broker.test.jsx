@@ -1,6 +1,6 @@
 // @vitest-environment jsdom
 import { act, cleanup, fireEvent, render, screen } from '@testing-library/react';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { App } from '#page/components/App.jsx';
 import { describeBroker } from '#page/components/BrokerFigures.jsx';
 import { formatInstant, subtractAmounts } from '#page/format.js';
@@ -13,6 +13,11 @@ import { AT, portfolio, snapshot, state, update } from './messages.js';
 
 /** @import { Broker, BrokerChanged } from '#page/services/messages.js' */
 /** @import { StateMessage } from '#page/services/portfolioSocket.js' */
+
+// A canvas is what jsdom has not.
+vi.mock('#page/components/curveChart.js', () => ({
+  createCurveChart: () => ({ draw: () => {}, destroy: () => {} }),
+}));
 
 const LATER = '2014-05-02T12:31:30.000000Z';
 

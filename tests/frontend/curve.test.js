@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 import { expect, test } from 'vitest';
 import { RANGES, rangeOf } from '#page/ranges.js';
-import { columnsOf, deepest, isThin, withLiveEnd } from '#page/stores/curve.js';
+import { columnsOf, deepest, withLiveEnd } from '#page/stores/curve.js';
 import { curve, state } from './messages.js';
 
 const NOW = Date.parse('2014-05-02T12:30:00Z');
@@ -54,15 +54,9 @@ test('the deepest drawdown is found exactly', () => {
   expect(deepest(curve({ drawdown: [null, null, null] }))).toBeNull();
 });
 
-test('a young account in a long range is thin', () => {
-  expect(isThin(curve(), 500)).toBe(false);
-  expect(isThin(curve({ from_at: '2013-05-02T09:00:00Z' }), 500)).toBe(true);
-  expect(isThin(curve({ from_at: '2013-05-02T09:00:00Z' }), 5)).toBe(false);
-  expect(isThin(curve({ at: [] }), 500)).toBe(false);
-});
-
-test('a range ends with this second, and the longest begins where there was nothing', () => {
-  expect(rangeOf('1D', NOW - 300)).toEqual({ from: NOW - 86_400_000, to: NOW });
+test('a range is of whole units, and the longest begins where there was nothing', () => {
+  expect(rangeOf('1D', NOW - 300)).toEqual({ from: NOW - 60_000 - 86_400_000, to: NOW });
+  expect(rangeOf('1Y', NOW).to).toBe(Date.UTC(2014, 4, 3));
   for (const name of /** @type {(keyof typeof RANGES)[]} */ (Object.keys(RANGES))) {
     const { from, to } = rangeOf(name, NOW);
     expect(from).toBeLessThan(to);

@@ -1,8 +1,9 @@
-import { Suspense, lazy, useRef } from 'react';
+import { useRef } from 'react';
 import { formatFull, formatInstant } from '../format.js';
 import { selectSelectedId, selectState, usePortfolioStore } from '../stores/portfolioStore.js';
 import { NO_DRAWDOWN, NO_MARGIN, paintShare } from './AccountsTable.jsx';
 import { BrokerFigures } from './BrokerFigures.jsx';
+import { EquityCurve } from './EquityCurve.jsx';
 import { FillsTable } from './FillsTable.jsx';
 import { AccountFlags } from './Flags.jsx';
 import { createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
@@ -10,9 +11,6 @@ import { PositionsTable } from './PositionsTable.jsx';
 
 /** @import { AccountState } from '../services/messages.js' */
 /** @import { RequestCurve } from './EquityCurve.jsx' */
-
-// Figures first: the chart and what draws it come after them.
-const EquityCurve = lazy(() => import('./EquityCurve.jsx'));
 
 /**
  * The chosen account: its figures, its curve, what it holds, what it did last.
@@ -34,9 +32,7 @@ export function AccountDetail({ requestCurve }) {
     >
       <Summary accountId={accountId} />
       <BrokerFigures accountId={accountId} />
-      <Suspense fallback={<div className="curve curve-room" />}>
-        <EquityCurve accountId={accountId} requestCurve={requestCurve} />
-      </Suspense>
+      <EquityCurve accountId={accountId} requestCurve={requestCurve} />
       <div className="panes">
         <PositionsTable accountId={accountId} />
         <FillsTable accountId={accountId} />

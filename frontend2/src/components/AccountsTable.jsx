@@ -10,7 +10,7 @@ import { BrokerMark } from './BrokerFigures.jsx';
 import { AccountFlags } from './Flags.jsx';
 import { createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
 import { TotalsRow } from './TotalsRow.jsx';
-import { useRoom } from './useRoom.js';
+import { ROW_HEIGHT, useRoom } from './useRoom.js';
 
 /** @import { AccountState } from '../services/messages.js' */
 
@@ -80,8 +80,8 @@ export function AccountsTable() {
           </tr>
         </thead>
         <TotalsRow />
-        {chunks.map((ids) => (
-          <Rows key={ids[0]} ids={ids} />
+        {chunks.map((ids, index) => (
+          <Rows key={ids[0]} ids={ids} isFirst={index === 0} />
         ))}
         {found.length === 0 && (
           <tbody>
@@ -115,11 +115,11 @@ function useFound(accountIds, search) {
 /**
  * Rows that are out of sight leave their room and nothing else: a thousand accounts cost what a
  * screen of them costs.
- * @param {{ ids: number[] }} props
+ * @param {{ ids: number[], isFirst: boolean }} props
  */
-function Rows({ ids }) {
+function Rows({ ids, isFirst }) {
   const body = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
-  const room = useRoom(body);
+  const room = useRoom(body, isFirst ? null : ids.length * ROW_HEIGHT);
   return (
     <tbody ref={body}>
       {room === null ? (

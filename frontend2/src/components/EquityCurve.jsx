@@ -1,11 +1,11 @@
-import { useEffect, useRef, useState } from 'react';
+import { useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { formatAmount, formatFull, formatInstant } from '../format.js';
 import { pageNow } from '../services/clock.js';
 import { MAX_POINTS } from '../services/messages.js';
 import { readRange, writeRange } from '../services/address.js';
 import { CurveError } from '../services/portfolioSocket.js';
 import { RANGES, rangeOf } from '../ranges.js';
-import { columnsOf, deepest, isThin, withLiveEnd } from '../stores/curve.js';
+import { columnsOf, deepest, withLiveEnd } from '../stores/curve.js';
 import { selectIsCurrent, selectState, usePortfolioStore } from '../stores/portfolioStore.js';
 import { createCurveChart } from './curveChart.js';
 import { useLive } from './paint.js';
@@ -33,7 +33,7 @@ const PROBLEMS = {
  * The account's equity over a range, and beneath it how far it was under water.
  * @param {{ accountId: number, requestCurve: RequestCurve }} props
  */
-export default function EquityCurve({ accountId, requestCurve }) {
+export function EquityCurve({ accountId, requestCurve }) {
   const [range, setRange] = useState(readRange);
   const [curve, setCurve] = useState(/** @type {Curve | null} */ (null));
   const [problem, setProblem] = useState(/** @type {keyof typeof PROBLEMS | null} */ (null));
@@ -44,33 +44,26 @@ export default function EquityCurve({ accountId, requestCurve }) {
   const chart = useRef(/** @type {CurveChart | null} */ (null));
   const account = useRef(/** @type {AccountState | undefined} */ (undefined));
 
-  useEffect(() => {
-    if (!plot.current) return undefined;
-    chart.current = createCurveChart(plot.current, (point) => {
-      if (readout.current) readout.current.textContent = point === null ? '' : describe(point);
-    });
-    return () => {
+  useEffect(
+    () => () => {
       chart.current?.destroy();
       chart.current = null;
-    };
-  }, []);
+    },
+    [],
+  );
 
-  useEffect(() => {
+  // Asked for before the figures are laid out and painted: it is here when they are.
+  useLayoutEffect(() => {
     if (!isCurrent) return undefined;
     const asking = new AbortController();
     let reload = 0;
     const load = async () => {
-      const wish = wishFor(accountId, range, plot.current?.clientWidth ?? 0);
+      const wish = wishFor(accountId, range);
       try {
-        let answer = await requestCurve(wish, { signal: asking.signal });
-        // A young account in a long range has all its life in a few points: look closer.
-        const first = answer.at[0];
-        if (first !== undefined && isThin(answer, wish.points)) {
-          answer = await requestCurve({ ...wish, from_at: first }, { signal: asking.signal });
-        }
+        const answer = await requestCurve(wish, { signal: asking.signal });
         setCurve(answer);
         setProblem(null);
-        const lengthMs = Date.parse(answer.to_at) - Date.parse(answer.from_at);
+        const lengthMs = Date.parse(answer.to_at) - Date.parse(answer.at[0] ?? answer.from_at);
         reload = setTimeout(load, Math.max(SOONEST_RELOAD_MS, lengthMs / MAX_POINTS));
       } catch (error) {
         if (!(error instanceof CurveError)) throw error;
@@ -91,7 +84,11 @@ export default function EquityCurve({ accountId, requestCurve }) {
   });
 
   useEffect(() => {
-    if (!curve) return undefined;
+    if (!curve || !plot.current) return undefined;
+    // Not before there is something to draw: the figures are on the screen by then.
+    chart.current ??= createCurveChart(plot.current, (point) => {
+      if (readout.current) readout.current.textContent = point === null ? '' : describe(point);
+    });
     const columns = columnsOf(curve);
     const draw = () => {
       // Nothing that is not seen is drawn.
@@ -154,15 +151,15 @@ export default function EquityCurve({ accountId, requestCurve }) {
 
 const relayNow = () => pageNow() + (usePortfolioStore.getState().clock?.offset ?? 0);
 
-/** @param {number} accountId @param {RangeName} range @param {number} width @returns {CurveWish} */
-function wishFor(accountId, range, width) {
+/** @param {number} accountId @param {RangeName} range @returns {CurveWish} */
+function wishFor(accountId, range) {
   const { from, to } = rangeOf(range, relayNow());
   return {
     account_id: accountId,
     from_at: new Date(from).toISOString(),
     to_at: new Date(to).toISOString(),
-    // A point for each pixel; more could not be seen.
-    points: Math.min(MAX_POINTS, Math.max(100, Math.round(width))),
+    // A point for each pixel; more could not be seen. To measure the plot would lay out the page.
+    points: Math.min(MAX_POINTS, Math.max(100, window.innerWidth)),
   };
 }
 

@@ -2,7 +2,7 @@ import { memo, useRef, useState } from 'react';
 import { formatFull, formatInstant } from '../format.js';
 import { FILLS_KEPT, selectFills, usePortfolioStore } from '../stores/portfolioStore.js';
 import { AmountCell } from './Amount.jsx';
-import { useRoom } from './useRoom.js';
+import { ROW_HEIGHT, useRoom } from './useRoom.js';
 
 /** @import { Fill } from '../services/messages.js' */
 
@@ -16,8 +16,9 @@ export function FillsTable({ accountId }) {
   const [firstSeen] = useState(() => fills[0]?.event_seq ?? 0);
   const [showsAll, setShowsAll] = useState(false);
   const rest = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
-  const room = useRoom(rest);
   const shown = showsAll ? fills : fills.slice(0, FILLS_KEPT);
+  const below = shown.length - FIRST_ROWS;
+  const room = useRoom(rest, below > 0 ? below * ROW_HEIGHT : null);
   const row = (/** @type {Fill} */ fill) => (
     <FillRow key={fill.fill_id} fill={fill} isNew={fill.event_seq > firstSeen} />
   );

@@ -5,16 +5,22 @@ import { useEffect, useState } from 'react';
 /** So far beyond what is seen rows are there already when one scrolls to them. */
 const MARGIN = '300px 0px';
 
+/** The height of a table's row in px, for rows that have not been there yet. */
+export const ROW_HEIGHT = 29;
+
+const canObserve = () => typeof IntersectionObserver !== 'undefined';
+
 /**
  * Null while the element is in sight, or nearly; otherwise the height that it had, so that what is in
  * it can leave its room and nothing else. Rows out of sight are not free: the browser lays them out
  * and paints them with each change above them.
  * @param {RefObject<Element | null>} element
+ * @param {number | null} [first] the room to begin with; null where it is in sight from the start
  */
-export function useRoom(element) {
-  const [room, setRoom] = useState(/** @type {number | null} */ (null));
+export function useRoom(element, first = null) {
+  const [room, setRoom] = useState(canObserve() ? first : null);
   useEffect(() => {
-    if (!element.current || typeof IntersectionObserver === 'undefined') return undefined;
+    if (!element.current || !canObserve()) return undefined;
     const observer = new IntersectionObserver(
       (entries) => {
         const entry = entries.at(-1);

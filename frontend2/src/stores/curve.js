@@ -3,19 +3,6 @@ import { compareAmounts } from '../format.js';
 /** @import { AccountState, Amount, Curve } from '../services/messages.js' */
 
 /**
- * Whether all that there is lies in a small part of the range, in few points: then a closer look shows
- * more.
- * @param {Curve} curve
- * @param {number} points asked for
- */
-export function isThin({ at, from_at: fromAt, to_at: toAt }, points) {
-  const first = at[0];
-  if (first === undefined || at.length > points / 2) return false;
-  const end = Date.parse(toAt);
-  return end - Date.parse(first) < (end - Date.parse(fromAt)) / 2;
-}
-
-/**
  * A curve as it is drawn: numbers, which is as fine as a pixel needs, and beside them the exact
  * amounts for what is written.
  * @typedef {object} Columns

@@ -15,7 +15,10 @@ begin
         array[p_account_id], false, null, p_from, p_to, p_bucket
     );
     return query
-    select * from equity.underwater(array[p_account_id], null, p_from, p_to, p_bucket);
+    select
+        u.bucket_at, u.high_water_mark, u.drawdown, u.drawdown_pct, u.deepest, u.deepest_pct,
+        u.is_priced, u.is_thinned
+    from equity.underwater(array[p_account_id], null, p_from, p_to, p_bucket) u;
 end
 $$;
 
@@ -46,7 +49,10 @@ begin
         v_account_ids, true, p_currency, p_from, p_to, p_bucket
     );
     return query
-    select * from equity.underwater(v_account_ids, p_currency, p_from, p_to, p_bucket);
+    select
+        u.bucket_at, u.high_water_mark, u.drawdown, u.drawdown_pct, u.deepest, u.deepest_pct,
+        u.is_priced, u.is_thinned
+    from equity.underwater(v_account_ids, p_currency, p_from, p_to, p_bucket) u;
 end
 $$;
 

@@ -76,13 +76,9 @@ begin
             || '],"drawdown_pct":[' || coalesce(string_agg(relay.amount(c.deepest_pct), ','), '')
             || ']}'
         from (
-            select
-                b.bucket_at, b.equity_open, b.equity_high, b.equity_low, b.equity_close, b.close,
-                u.deepest, u.deepest_pct
-            from equity.account_bars(p_account_id, p_from, p_to, v_bucket, false) b
-            left join equity.underwater(array[p_account_id], null, p_from, p_to, v_bucket) u
-                using (bucket_at)
-            order by b.bucket_at
+            select u.*
+            from equity.underwater(array[p_account_id], null, p_from, p_to, v_bucket) u
+            order by u.bucket_at
         ) c
     );
 end
