@@ -2,10 +2,16 @@ import { createRoot } from 'react-dom/client';
 import { flushSync } from 'react-dom';
 import { App } from './components/App.jsx';
 import { connectPortfolio } from './connect.js';
-import { followAddress, writeTotalsCurrency } from './services/address.js';
+import { followAddress, readRange, writeTotalsCurrency } from './services/address.js';
+import { createCurveAhead, wishFor } from './services/curveWish.js';
 import { AcknowledgeError, CurveError } from './services/portfolioSocket.js';
 import { createLatency } from './stores/latency.js';
-import { chooseTotalsCurrency, usePortfolioStore } from './stores/portfolioStore.js';
+import {
+  chooseTotalsCurrency,
+  selectIsCurrent,
+  selectSelectedId,
+  usePortfolioStore,
+} from './stores/portfolioStore.js';
 
 /** @import { PortfolioConnection } from './connect.js' */
 /** @import { Address } from './services/address.js' */
@@ -59,6 +65,13 @@ usePortfolioStore.subscribe((state, before) => {
   if (currency !== null) queueMicrotask(() => writeTotalsCurrency(currency));
 });
 
+const curveAhead = createCurveAhead();
+usePortfolioStore.subscribe((state, before) => {
+  if (!portfolio || !selectIsCurrent(state) || selectIsCurrent(before)) return;
+  const accountId = selectSelectedId(state);
+  if (accountId !== null) curveAhead.ask(wishFor(accountId, readRange()), portfolio.requestCurve);
+});
+
 const root = document.getElementById('root');
 if (!root) throw new Error('index.html has no #root');
 createRoot(root).render(
@@ -66,7 +79,7 @@ createRoot(root).render(
     latency={latency}
     requestCurve={async (wish, options) => {
       if (!portfolio) throw new CurveError('disconnected');
-      return portfolio.requestCurve(wish, options);
+      return curveAhead.take(wish) ?? portfolio.requestCurve(wish, options);
     }}
     acknowledge={async (discrepancyId, note) => {
       if (!portfolio) throw new AcknowledgeError('disconnected');

@@ -155,6 +155,7 @@ class Database:
         )
         self._reads = Lane(self._conninfo)
         self._joins = Lane(self._conninfo)
+        self._curves = Lane(self._conninfo)
         self.joining = asyncio.Semaphore(MAX_JOINING)
         """To be held by those who ask on behalf of one client."""
 
@@ -169,6 +170,7 @@ class Database:
     ) -> None:
         await self._reads.close()
         await self._joins.close()
+        await self._curves.close()
 
     async def prepare(self) -> None:
         """Let connections plan the longest query, as far as there is a database, for no client."""
@@ -223,7 +225,7 @@ class Database:
 
     async def curve(self, request: CurveRequest) -> str:
         """The columns of a curve, as a JSON text."""
-        return await self._joins.fetch_text(
+        return await self._curves.fetch_text(
             "select api.curve_columns(%s, %s::timestamptz, %s::timestamptz, %s)",
             request.account_id,
             request.from_at,

@@ -1,10 +1,10 @@
 import { useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { formatAmount, formatFull, formatInstant } from '../format.js';
-import { pageNow } from '../services/clock.js';
 import { MAX_POINTS } from '../services/messages.js';
+import { relayNow, wishFor } from '../services/curveWish.js';
 import { readRange, writeRange } from '../services/address.js';
 import { CurveError } from '../services/portfolioSocket.js';
-import { RANGES, rangeOf } from '../ranges.js';
+import { RANGES } from '../ranges.js';
 import { columnsOf, deepest, withLiveEnd } from '../stores/curve.js';
 import { selectIsCurrent, selectState, usePortfolioStore } from '../stores/portfolioStore.js';
 import { createCurveChart } from './curveChart.js';
@@ -61,6 +61,7 @@ export function EquityCurve({ accountId, requestCurve }) {
       const wish = wishFor(accountId, range);
       try {
         const answer = await requestCurve(wish, { signal: asking.signal });
+        if (asking.signal.aborted) return;
         setCurve(answer);
         setProblem(null);
         const lengthMs = Date.parse(answer.to_at) - Date.parse(answer.at[0] ?? answer.from_at);
@@ -147,20 +148,6 @@ export function EquityCurve({ accountId, requestCurve }) {
       </div>
     </section>
   );
-}
-
-const relayNow = () => pageNow() + (usePortfolioStore.getState().clock?.offset ?? 0);
-
-/** @param {number} accountId @param {RangeName} range @returns {CurveWish} */
-function wishFor(accountId, range) {
-  const { from, to } = rangeOf(range, relayNow());
-  return {
-    account_id: accountId,
-    from_at: new Date(from).toISOString(),
-    to_at: new Date(to).toISOString(),
-    // A point for each pixel; more could not be seen. To measure the plot would lay out the page.
-    points: Math.min(MAX_POINTS, Math.max(100, window.innerWidth)),
-  };
 }
 
 /** @param {import('./curveChart.js').Point} point */

@@ -1,9 +1,9 @@
 import { useLayoutEffect, useRef } from 'react';
 import { formatFull } from '../format.js';
 import { isPast, selectPositions, usePortfolioStore } from '../stores/portfolioStore.js';
-import { LiveCell } from './Amount.jsx';
 import { NotPriced, Stale } from './Flags.jsx';
 import { fieldOf, paintAmount, useLive } from './paint.js';
+import { ROW_HEIGHT, useRoom } from './useRoom.js';
 
 /** @import { Position } from '../services/messages.js' */
 /** @import { PortfolioData } from '../stores/portfolioStore.js' */
@@ -24,22 +24,38 @@ const selectRows = (accountId) => (/** @type {PortfolioData} */ state) =>
 /** @param {Pick<Position, 'symbol' | 'side'>} position */
 const keyOf = ({ symbol, side }) => `${side} ${symbol}`;
 
+const COLUMNS = 8;
+/** Always there; those below only where they are seen. */
+const FIRST_ROWS = 10;
+
 /** @param {{ accountId: number }} props */
 export function PositionsTable({ accountId }) {
   const texts = usePortfolioStore(selectRows(accountId));
   const currency = usePortfolioStore((store) => store.portfolios[accountId]?.state.currency) ?? '';
   const painters = useRef(/** @type {Painters} */ (new Map()));
+  const rest = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
+  const rows = texts === '' ? [] : texts.split('\n').map((text) => text.split(' '));
+  const below = rows.length - FIRST_ROWS;
+  const room = useRoom(rest, below > 0 ? below * ROW_HEIGHT : null);
   // One listener for all rows: an account may hold hundreds.
   useLive(
     selectPositions(accountId),
     (positions = []) => {
       for (const position of positions) painters.current.get(keyOf(position))?.(position);
     },
-    texts,
+    `${room === null} ${texts}`,
   );
-  const rows = texts === '' ? [] : texts.split('\n').map((text) => text.split(' '));
+  const row = ([side = '', flag = '', ...symbol] = /** @type {string[]} */ ([])) => (
+    <PositionRow
+      key={`${side} ${symbol.join(' ')}`}
+      side={side}
+      symbol={symbol.join(' ')}
+      flag={flag}
+      painters={painters.current}
+    />
+  );
   return (
-    <table className="cards positions">
+    <table className="cards positions" aria-rowcount={rows.length + 1}>
       <caption>
         Positions <span className="count">{rows.length}</span>
       </caption>
@@ -70,18 +86,19 @@ export function PositionsTable({ accountId }) {
       <tbody onMouseOver={explain}>
         {rows.length === 0 && (
           <tr className="empty">
-            <td colSpan={8}>No open positions</td>
+            <td colSpan={COLUMNS}>No open positions</td>
           </tr>
         )}
-        {rows.map(([side = '', flag = '', ...symbol]) => (
-          <PositionRow
-            key={`${side} ${symbol.join(' ')}`}
-            side={side}
-            symbol={symbol.join(' ')}
-            flag={flag}
-            painters={painters.current}
-          />
-        ))}
+        {rows.slice(0, FIRST_ROWS).map(row)}
+      </tbody>
+      <tbody ref={rest} onMouseOver={explain}>
+        {room === null ? (
+          rows.slice(FIRST_ROWS).map(row)
+        ) : (
+          <tr className="room" aria-hidden="true">
+            <td colSpan={COLUMNS} style={{ height: room }} />
+          </tr>
+        )}
       </tbody>
     </table>
   );
@@ -114,12 +131,12 @@ function PositionRow({ symbol, side, flag, painters }) {
       <td className="side" data-field="side" data-value={side}>
         <span aria-hidden="true">{side === 'long' ? '↑' : '↓'}</span> {side}
       </td>
-      <LiveCell field="quantity" label="Quantity" />
-      <LiveCell field="average_price" label="Average" />
-      <LiveCell field="price" label="Price" />
-      <LiveCell field="unrealized_pnl" label="P&L" className="main" />
-      <LiveCell field="unrealized_pnl_quote" label="P&L in quote" />
-      <LiveCell field="margin_used" label="Margin used" />
+      <td className="number" data-field="quantity" data-label="Quantity" />
+      <td className="number" data-field="average_price" data-label="Average" />
+      <td className="number" data-field="price" data-label="Price" />
+      <td className="number main" data-field="unrealized_pnl" data-label="P&L" />
+      <td className="number" data-field="unrealized_pnl_quote" data-label="P&L in quote" />
+      <td className="number" data-field="margin_used" data-label="Margin used" />
     </tr>
   );
 }
