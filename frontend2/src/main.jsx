@@ -62,7 +62,8 @@ usePortfolioStore.subscribe((state, before) => {
   // Which currency suits can be told only once the accounts are here.
   if (state.accountIds === before.accountIds || current.totalsCurrency !== null) return;
   const currency = chooseTotalsCurrency(state);
-  if (currency !== null) queueMicrotask(() => writeTotalsCurrency(currency));
+  // After the figures have been painted: to change the address takes as long as half of them.
+  if (currency !== null) requestAnimationFrame(() => setTimeout(writeTotalsCurrency, 0, currency));
 });
 
 const curveAhead = createCurveAhead();

@@ -127,8 +127,10 @@ export function createCurveChart(host, onPoint) {
   const plots = [equity, under];
 
   const resizing = new ResizeObserver(() => {
-    if (host.clientWidth === 0) return;
-    for (const one of plots) one.setSize({ width: host.clientWidth, height: one.height });
+    const width = host.clientWidth;
+    // Told once at the start, too; and to set a size draws all anew.
+    if (width === 0 || width === equity.width) return;
+    for (const one of plots) one.setSize({ width, height: one.height });
   });
   resizing.observe(host);
   const scheme = window.matchMedia('(prefers-color-scheme: dark)');

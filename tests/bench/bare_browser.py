@@ -1,0 +1,110 @@
+"""Chromium without an observer: what a user's browser does, and no more.
+
+Playwright listens to a page's network, so each message that a page gets is also copied, encoded and
+sent to Playwright, by the thread that shows the page. Here a page is told where to go and asked
+what it has seen, by the browser's own protocol.
+"""
+
+import contextlib
+import itertools
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from tests import browser
+
+POLL = """
+new Promise((resolve) => {
+    const look = () => ((%s) ? resolve() : setTimeout(look, 100));
+    look();
+})
+"""
+
+
+class Tab:
+    """A page of its own, with nothing of other pages' caches and storage."""
+
+    def __init__(self, protocol: "Protocol", script: str) -> None:
+        self._protocol = protocol
+        self._context = protocol.call("Target.createBrowserContext")["browserContextId"]
+        target = protocol.call(
+            "Target.createTarget", url="about:blank", browserContextId=self._context
+        )
+        attached = protocol.call("Target.attachToTarget", flatten=True, **target)
+        self._session: str = attached["sessionId"]
+        self._call("Page.enable")
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
+    def go(self, address: str) -> None:
+        """Begin to load an address."""
+        self._call("Page.navigate", url=address)
+
+    def wait_for(self, condition: str) -> None:
+        """Wait until an expression is true; it is looked at ten times a second."""
+        self._call("Runtime.evaluate", expression=POLL % condition, awaitPromise=True)
+
+    def evaluate(self, expression: str) -> Any:
+        """What an expression comes to."""
+        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
+        return answer["result"].get("value")
+
+    def close(self) -> None:
+        """Close it, and forget what it stored."""
+        self._protocol.call("Target.disposeBrowserContext", browserContextId=self._context)
+
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        return self._protocol.call(method, self._session, **parameters)
+
+
+class Protocol:
+    """Chromium's DevTools protocol, one question at a time."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._ids = itertools.count(1)
+
+    def tab(self, script: str) -> Tab:
+        """A new page, which runs a script before its own."""
+        return Tab(self, script)
+
+    def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+        """What a method returns; RuntimeError where it fails."""
+        question = {"id": next(self._ids), "method": method, "params": parameters}
+        if session is not None:
+            question["sessionId"] = session
+        self._socket.send(json.dumps(question))
+        while True:
+            answer = json.loads(self._socket.recv(timeout=60))
+            if answer.get("id") == question["id"]:
+                break
+        problem = answer.get("error") or answer["result"].get("exceptionDetails")
+        if problem:
+            raise RuntimeError(f"{method}: {problem}")
+        result: dict[str, Any] = answer["result"]
+        return result
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Protocol]:
+    """A browser that runs while the block lasts; the test is skipped where there is none."""
+    program = browser.find()
+    if program is None:
+        pytest.skip("there is no Chromium: python -m tests.browser says how to get one")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [program, "--headless=new", "--remote-debugging-port=0", "--window-size=1280,720"]
+        command += [f"--user-data-dir={profile}", *browser.ARGUMENTS, "about:blank"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stderr is not None
+                lines = (re.search(r"DevTools listening on (ws:\S+)", line) for line in process.stderr)
+                found = next(line for line in lines if line)
+                with connect(found[1], max_size=None, compression=None) as socket:
+                    yield Protocol(socket)
+            finally:
+                process.terminate()
