@@ -208,7 +208,7 @@ begin
         where c.account_id = p_account_id
           and c.bucket_at >= date_trunc('day', p_from, 'UTC') and c.bucket_at < p_to;
     end if;
-    if v_last - v_first < interval '2 days' then  -- of a young account days say too little
+    if v_last - v_first < interval '4 days' then  -- of a young account days say too little
         select greatest(min(c.bucket_at), v_first),
                least(max(c.bucket_at) + interval '59 seconds', v_last)
         into v_first, v_last

@@ -28,15 +28,14 @@ new Promise((resolve) => {
 
 
 class Tab:
-    """A page of its own, with nothing of other pages' caches and storage."""
+    """A page in a process of its own."""
 
-    def __init__(self, protocol: "Protocol", script: str) -> None:
+    def __init__(self, protocol: "Protocol", script: str, visitor: str) -> None:
         self._protocol = protocol
-        self._context = protocol.call("Target.createBrowserContext")["browserContextId"]
-        target = protocol.call(
-            "Target.createTarget", url="about:blank", browserContextId=self._context
+        self._target = protocol.call(
+            "Target.createTarget", url="about:blank", browserContextId=visitor
         )
-        attached = protocol.call("Target.attachToTarget", flatten=True, **target)
+        attached = protocol.call("Target.attachToTarget", flatten=True, **self._target)
         self._session: str = attached["sessionId"]
         self._call("Page.enable")
         self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
@@ -55,8 +54,8 @@ class Tab:
         return answer["result"].get("value")
 
     def close(self) -> None:
-        """Close it, and forget what it stored."""
-        self._protocol.call("Target.disposeBrowserContext", browserContextId=self._context)
+        """Close it."""
+        self._protocol.call("Target.closeTarget", **self._target)
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         return self._protocol.call(method, self._session, **parameters)
@@ -69,9 +68,14 @@ class Protocol:
         self._socket = socket
         self._ids = itertools.count(1)
 
-    def tab(self, script: str) -> Tab:
-        """A new page, which runs a script before its own."""
-        return Tab(self, script)
+    def visitor(self) -> str:
+        """Somebody who has never been here: nothing of a page is stored."""
+        context: str = self.call("Target.createBrowserContext")["browserContextId"]
+        return context
+
+    def tab(self, script: str, visitor: str) -> Tab:
+        """A visitor's new page, which runs a script before its own."""
+        return Tab(self, script, visitor)
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         """What a method returns; RuntimeError where it fails."""
@@ -102,7 +106,9 @@ def running() -> Iterator[Protocol]:
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stderr is not None
-                lines = (re.search(r"DevTools listening on (ws:\S+)", line) for line in process.stderr)
+                lines = (
+                    re.search(r"DevTools listening on (ws:\S+)", line) for line in process.stderr
+                )
                 found = next(line for line in lines if line)
                 with connect(found[1], max_size=None, compression=None) as socket:
                     yield Protocol(socket)

@@ -1,6 +1,7 @@
 // @vitest-environment jsdom
 import { expect, test } from 'vitest';
 import { RANGES, rangeOf } from '#page/ranges.js';
+import { createCurveAhead } from '#page/services/curveWish.js';
 import { columnsOf, deepest, withLiveEnd } from '#page/stores/curve.js';
 import { curve, state } from './messages.js';
 
@@ -52,6 +53,19 @@ test('the deepest drawdown is found exactly', () => {
   expect(deepest(curve())).toBe('20.00');
   expect(deepest(curve({ drawdown: ['9.00', '10.00', '9.99'] }))).toBe('10.00');
   expect(deepest(curve({ drawdown: [null, null, null] }))).toBeNull();
+});
+
+test('a curve asked for ahead is taken once, and only for what was asked', async () => {
+  const wish = { account_id: 1, from_at: '2014-05-02T00:00:00Z', to_at: '2014-05-03T00:00:00Z', points: 9 };
+  const ahead = createCurveAhead();
+  expect(ahead.take(wish)).toBeNull();
+  ahead.ask(wish, async (asked) => curve({ account_id: asked.account_id }));
+  expect(await ahead.take({ ...wish })).toMatchObject({ account_id: 1 });
+  expect(ahead.take(wish)).toBeNull();
+  ahead.ask(wish, async () => curve());
+  expect(ahead.take({ ...wish, account_id: 2 })).toBeNull();
+  ahead.ask(wish, () => Promise.reject(new Error('gone')));
+  await expect(ahead.take(wish)).rejects.toThrow('gone');
 });
 
 test('a range is of whole units, and the longest begins where there was nothing', () => {

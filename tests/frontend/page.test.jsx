@@ -429,7 +429,7 @@ describe('the curve', () => {
     await showCurve(answering);
     await vi.waitFor(() => expect(find('[data-curve-points]').getAttribute('data-curve-points')).toBe('3'));
     expect(Date.parse(wishes[0].to_at) - Date.parse(wishes[0].from_at)).toBe((7 * 24 + 1) * 3_600_000);
-    expect(wishes[0]).toMatchObject({ account_id: 1, points: 100 });
+    expect(wishes[0]).toMatchObject({ account_id: 1, points: window.innerWidth });
     expect(drawn.columns.at(-1).equity).toEqual(['1005.00', '1010.00', null, '1010.00']);
     expect(find('[role="img"].plot').getAttribute('aria-label')).toMatch(/deepest drawdown 20.00/);
     fireEvent.click(find('[data-range="1D"]'));
@@ -541,6 +541,21 @@ describe('many accounts', () => {
     expect(seqs()).toEqual(down(31, 22));
     see(true);
     expect(seqs()).toEqual(down(31, 1));
+  });
+
+  test('positions below the first ten are there only where they are seen, with their figures', () => {
+    const positions = Array.from({ length: 30 }, (_, index) => position({ symbol: `X${10 + index}/USD`, price: '1.1' }));
+    show(portfolio({ positions }));
+    const held = () => [...document.querySelectorAll('tr[data-symbol] [data-field="price"]')].map((price) => price.getAttribute('data-value'));
+    expect(held()).toEqual(Array(10).fill('1.1'));
+    const moved = positions.map((one) => ({ ...one, price: '1.2' }));
+    receive(update({ version: 2 }, { positions: moved }));
+    const rest = observed.find(({ element }) => element.closest('.positions'));
+    act(() => rest?.tell([{ isIntersecting: true, boundingClientRect: { height: 580 } }]));
+    expect(held()).toEqual(Array(30).fill('1.2'));
+    act(() => rest?.tell([{ isIntersecting: false, boundingClientRect: { height: 580 } }]));
+    expect(held()).toHaveLength(10);
+    expect(find('table.positions').getAttribute('aria-rowcount')).toBe('31');
   });
 
   test('are searched by the words of their name, or by currency', async () => {

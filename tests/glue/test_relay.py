@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from glue import paths, wire
 from glue.relay import CHANNELS, http, page, session
-from glue.relay.database import Mark
+from glue.relay.database import MAX_JOINING, Mark
 from glue.relay.frames import Frame
 from glue.relay.limits import Gate, Limits
 from glue.relay.metrics import Metrics
@@ -353,6 +353,21 @@ TERMINATE = """
     select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity
     where datname = current_database() and application_name = 'tidemark relay' and {}
 """
+
+
+def test_connections_have_planned_the_snapshot_before_a_client_comes(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    until(
+        lambda: (
+            one(
+                book.conn,
+                "select count(*) from pg_stat_activity where datname = current_database()"
+                " and application_name = 'tidemark relay' and query ~ 'snapshot_message'",
+            )
+            == (MAX_JOINING,)
+        )
+    )
 
 
 def test_lost_database_connections_are_made_anew(relay: Relay, book: SimpleNamespace) -> None:

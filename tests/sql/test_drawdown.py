@@ -131,6 +131,19 @@ def test_a_chart_has_no_more_points_than_asked_for_and_every_extreme(
             assert rows[-1]["close"] == bars[-1]["equity_close"]
 
 
+@pytest.mark.parametrize("lasts", [timedelta(minutes=5), timedelta(hours=30)])
+@pytest.mark.parametrize("begin", [DAY - 365 * ONE_DAY, DAY - ONE_DAY / 2, "-infinity"])
+def test_a_chart_looks_closely_at_a_young_account(
+    conn: Connection, begin: object, lasts: timedelta
+) -> None:
+    curve = Curve().flow(100)
+    for step in range(101):
+        curve.move(DAY + 23 * HOUR + lasts * step / 100, curve.performance + 1)
+    account_id = curve.store(conn, empty_account(conn))
+    rows = call(conn, "equity_curve_points", account_id, begin, DAY + 3 * ONE_DAY, 100)
+    assert 40 <= len(rows) <= 100
+
+
 # curves worked by hand
 
 

@@ -84,7 +84,8 @@ export function EquityCurve({ accountId, requestCurve }) {
     account.current = state;
   });
 
-  useEffect(() => {
+  // Before the next frame, which then has all of it.
+  useLayoutEffect(() => {
     if (!curve || !plot.current) return undefined;
     // Not before there is something to draw: the figures are on the screen by then.
     chart.current ??= createCurveChart(plot.current, (point) => {
