@@ -287,7 +287,8 @@ class TotalsRequest(msgspec.Struct, tag="totals", kw_only=True, forbid_unknown_f
 class CurveRequest(msgspec.Struct, tag="curve", kw_only=True, forbid_unknown_fields=True):
     """Asks for a curve over [from_at, to_at); of several that wait the last one is answered."""
 
-    account_id: AccountId
+    account_id: AccountId | None
+    """Null is the first that is watched: so it can be asked for together with the hello."""
     from_at: Instant
     to_at: Instant
     points: Annotated[int, Meta(ge=2, le=MAX_POINTS)]

@@ -19,6 +19,8 @@ const TICK_MS = 1000;
  * @param {(run: () => void) => void} [options.paintNow] with React: `flushSync`, so that what happened
  *   is on the page before anything else is done
  * @param {import('./stores/latency.js').Latency} [options.latency] where trades are measured
+ * @param {Parameters<typeof createPortfolioSocket>[0]['onHello']} [options.onHello] told on each new
+ *   connection, where the first curve can be asked for already
  * @param {new (url: string, protocols: string[]) => WebSocket} [options.Socket]
  */
 export function connectPortfolio({ latency = createLatency(), paintNow, ...options }) {

@@ -6,12 +6,7 @@ import { followAddress, readRange, writeTotalsCurrency } from './services/addres
 import { createCurveAhead, wishFor } from './services/curveWish.js';
 import { AcknowledgeError, CurveError } from './services/portfolioSocket.js';
 import { createLatency } from './stores/latency.js';
-import {
-  chooseTotalsCurrency,
-  selectIsCurrent,
-  selectSelectedId,
-  usePortfolioStore,
-} from './stores/portfolioStore.js';
+import { chooseTotalsCurrency, usePortfolioStore } from './stores/portfolioStore.js';
 
 /** @import { PortfolioConnection } from './connect.js' */
 /** @import { Address } from './services/address.js' */
@@ -29,6 +24,7 @@ Object.assign(window, {
   },
 });
 
+const curveAhead = createCurveAhead();
 /** @type {PortfolioConnection | null} */
 let portfolio = null;
 /** @type {Address} */
@@ -55,6 +51,7 @@ followAddress((address) => {
     totalsCurrency: address.totalsCurrency,
     paintNow: (run) => flushSync(run),
     latency,
+    onHello: (requestCurve) => curveAhead.ask(wishFor(null, readRange()), requestCurve),
   });
 });
 
@@ -66,21 +63,15 @@ usePortfolioStore.subscribe((state, before) => {
   if (currency !== null) requestAnimationFrame(() => setTimeout(writeTotalsCurrency, 0, currency));
 });
 
-const curveAhead = createCurveAhead();
-usePortfolioStore.subscribe((state, before) => {
-  if (!portfolio || !selectIsCurrent(state) || selectIsCurrent(before)) return;
-  const accountId = selectSelectedId(state);
-  if (accountId !== null) curveAhead.ask(wishFor(accountId, readRange()), portfolio.requestCurve);
-});
-
 const root = document.getElementById('root');
 if (!root) throw new Error('index.html has no #root');
 createRoot(root).render(
   <App
     latency={latency}
     requestCurve={async (wish, options) => {
-      if (!portfolio) throw new CurveError('disconnected');
-      return curveAhead.take(wish) ?? portfolio.requestCurve(wish, options);
+      const { requestCurve } = portfolio ?? {};
+      if (!requestCurve) throw new CurveError('disconnected');
+      return curveAhead.take(wish, () => requestCurve(wish, options));
     }}
     acknowledge={async (discrepancyId, note) => {
       if (!portfolio) throw new AcknowledgeError('disconnected');

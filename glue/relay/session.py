@@ -221,9 +221,14 @@ class Session:
             raise Refusal.bad_message(f"An instant cannot be read: {error}.") from error
         if not is_range:
             raise Refusal.bad_message("A curve's from_at must be before its to_at.")
-        if request.account_id not in self.allowed:
+        account_id = request.account_id
+        if account_id is None:
+            if not self.chosen:
+                return
+            account_id = self.chosen[0]
+        if account_id not in self.allowed:
             raise Refusal.not_allowed()
-        self._curve = request
+        self._curve = msgspec.structs.replace(request, account_id=account_id)
         self._curve_asked.set()
 
     async def _draw(self) -> None:

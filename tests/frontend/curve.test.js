@@ -58,14 +58,18 @@ test('the deepest drawdown is found exactly', () => {
 test('a curve asked for ahead is taken once, and only for what was asked', async () => {
   const wish = { account_id: 1, from_at: '2014-05-02T00:00:00Z', to_at: '2014-05-03T00:00:00Z', points: 9 };
   const ahead = createCurveAhead();
-  expect(ahead.take(wish)).toBeNull();
-  ahead.ask(wish, async (asked) => curve({ account_id: asked.account_id }));
-  expect(await ahead.take({ ...wish })).toMatchObject({ account_id: 1 });
-  expect(ahead.take(wish)).toBeNull();
-  ahead.ask(wish, async () => curve());
-  expect(ahead.take({ ...wish, account_id: 2 })).toBeNull();
+  const early = async () => curve({ close: ['1.00', '2.00', '3.00'] });
+  const now = async () => curve();
+  expect(await ahead.take(wish, now)).toEqual(curve());
+  ahead.ask({ ...wish, account_id: null }, early);
+  expect(await ahead.take(wish, now)).toEqual(await early());
+  expect(await ahead.take(wish, now)).toEqual(curve());
+  ahead.ask({ ...wish, account_id: null }, early);
+  expect(await ahead.take({ ...wish, account_id: 2 }, now)).toEqual(curve());
+  ahead.ask(wish, early);
+  expect(await ahead.take({ ...wish, points: 8 }, now)).toEqual(curve());
   ahead.ask(wish, () => Promise.reject(new Error('gone')));
-  await expect(ahead.take(wish)).rejects.toThrow('gone');
+  await expect(ahead.take(wish, now)).rejects.toThrow('gone');
 });
 
 test('a range is of whole units, and the longest begins where there was nothing', () => {

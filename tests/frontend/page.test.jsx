@@ -413,7 +413,7 @@ describe('the curve', () => {
   /** @type {RequestCurve} */
   const answering = async (wish) => {
     wishes.push(wish);
-    return curve({ account_id: wish.account_id });
+    return curve({ account_id: wish.account_id ?? 1 });
   };
 
   /** @param {RequestCurve} requestCurve */

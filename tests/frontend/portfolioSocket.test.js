@@ -363,6 +363,23 @@ describe('curves', () => {
     expect(messages).toHaveLength(1);
   });
 
+  test('the first can be asked for with the hello, of whichever account is the first', async () => {
+    /** @type {Promise<import('#page/services/messages.js').Curve>[]} */
+    const curves = [];
+    const { account_id: _, ...range } = wish();
+    started({
+      onHello: (/** @type {(wish: any) => Promise<any>} */ request) =>
+        void curves.push(request({ account_id: null, ...range })),
+    });
+    FakeSocket.last.accept();
+    expect(FakeSocket.last.sent).toEqual([
+      { type: 'hello', token: 'secret' },
+      { type: 'curve', account_id: null, ...range },
+    ]);
+    FakeSocket.last.say(curve());
+    expect((await curves[0])?.account_id).toBe(1);
+  });
+
   test('one is with the relay at a time, the others wait their turn', async () => {
     const { socket } = live();
     const requests = [1, 2, 3].map((id) => socket.requestCurve(wish({ account_id: id })));

@@ -371,6 +371,15 @@ def test_a_curve_comes_on_demand(relay: Relay, book: SimpleNamespace) -> None:
         assert client.wait_for(is_a(wire.Curve)).at == []
 
 
+def test_a_curve_of_the_first_account_may_be_asked_for_with_the_hello(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    with relay.client(book.token, hello={"account_ids": [book.beta]}) as client:
+        client.send(curve(book, account_id=None))
+        assert client.wait_for(is_a(wire.Curve)).account_id == book.beta
+        assert client.snapshots == 1
+
+
 def test_of_many_curves_asked_for_the_last_one_comes(relay: Relay, book: SimpleNamespace) -> None:
     with relay.client(book.token) as client:
         client.snapshot()

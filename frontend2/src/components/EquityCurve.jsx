@@ -1,4 +1,5 @@
 import { useEffect, useLayoutEffect, useRef, useState } from 'react';
+import { flushSync } from 'react-dom';
 import { formatAmount, formatFull, formatInstant } from '../format.js';
 import { MAX_POINTS } from '../services/messages.js';
 import { relayNow, wishFor } from '../services/curveWish.js';
@@ -62,8 +63,11 @@ export function EquityCurve({ accountId, requestCurve }) {
       try {
         const answer = await requestCurve(wish, { signal: asking.signal });
         if (asking.signal.aborted) return;
-        setCurve(answer);
-        setProblem(null);
+        // At once: with some luck in the frame that shows the figures.
+        flushSync(() => {
+          setCurve(answer);
+          setProblem(null);
+        });
         const lengthMs = Date.parse(answer.to_at) - Date.parse(answer.at[0] ?? answer.from_at);
         reload = setTimeout(load, Math.max(SOONEST_RELOAD_MS, lengthMs / MAX_POINTS));
       } catch (error) {

@@ -12,7 +12,7 @@ import { MAX_POINTS } from './messages.js';
 /** The relay's time, as far as it is known. */
 export const relayNow = () => pageNow() + (usePortfolioStore.getState().clock?.offset ?? 0);
 
-/** @param {number} accountId @param {RangeName} range @returns {CurveWish} */
+/** @param {number | null} accountId null is the first @param {RangeName} range @returns {CurveWish} */
 export function wishFor(accountId, range) {
   const { from, to } = rangeOf(range, relayNow());
   return {
@@ -28,20 +28,29 @@ export function wishFor(accountId, range) {
  * The curve that will be asked for first, asked for already: it comes while the figures are painted.
  */
 export function createCurveAhead() {
-  /** @type {{ wish: string, curve: Promise<Curve> } | null} */
+  /** @type {{ wish: CurveWish, curve: Promise<Curve> } | null} */
   let ahead = null;
   return {
     /** @param {CurveWish} wish @param {(wish: CurveWish) => Promise<Curve>} request */
     ask(wish, request) {
       const curve = request(wish);
       curve.catch(() => {}); // told to whoever takes it
-      ahead = { wish: JSON.stringify(wish), curve };
+      ahead = { wish, curve };
     },
-    /** Once, and only what was asked for. @param {CurveWish} wish */
-    take(wish) {
-      const found = ahead?.wish === JSON.stringify(wish) ? ahead.curve : null;
+    /**
+     * What was asked for ahead, where it is this; once. Otherwise it is asked for now.
+     * @param {CurveWish} wish
+     * @param {(wish: CurveWish) => Promise<Curve>} request
+     */
+    async take(wish, request) {
+      const found = ahead;
       ahead = null;
-      return found;
+      if (found === null || nameOf(found.wish) !== nameOf(wish)) return request(wish);
+      const curve = await found.curve;
+      return curve.account_id === wish.account_id ? curve : request(wish);
     },
   };
 }
+
+/** All but the account, which the answer names. @param {CurveWish} wish */
+const nameOf = ({ from_at: fromAt, to_at: toAt, points }) => `${fromAt} ${toAt} ${points}`;

@@ -272,7 +272,8 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  * Asks for a curve over [from_at, to_at); of several that wait the last one is answered.
  * @typedef {object} CurveRequest
  * @property {'curve'} type
- * @property {AccountId} account_id
+ * @property {AccountId | null} account_id Null is the first that is watched: so it can be asked for
+ *   together with the hello.
  * @property {Instant} from_at
  * @property {Instant} to_at
  * @property {number} points As many at the most.

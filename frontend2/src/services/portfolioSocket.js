@@ -131,6 +131,8 @@ export function retryDelay(attempt, random) {
  *   page's clock, in ms since 1970 with fractions, taken before the message was read
  * @param {(connection: Connection) => void} options.onConnection
  * @param {(clock: ClockEstimate | null) => void} [options.onClock] null when nothing is known
+ * @param {(requestCurve: (wish: CurveWish) => Promise<Curve>) => void} [options.onHello] told on each
+ *   new connection, where the first curve can be asked for already
  * @param {new (url: string, protocols: string[]) => WebSocket} [options.Socket]
  * @param {Clock} [options.clock]
  */
@@ -143,6 +145,7 @@ export function createPortfolioSocket({
   onMessage,
   onConnection,
   onClock = () => {},
+  onHello = () => {},
   Socket = globalThis.WebSocket,
   clock = SYSTEM_CLOCK,
 }) {
@@ -185,6 +188,7 @@ export function createPortfolioSocket({
     if (accountIds !== null) hello.account_ids = accountIds;
     if (totalsCurrency !== null) hello.totals_currency = totalsCurrency;
     send({ ...hello, ...history() });
+    onHello((wish) => curves.request(wish, CURVE_TIMEOUT_MS));
   }
 
   function history() {
@@ -423,7 +427,7 @@ function createCurveQueue({ send, clock }) {
     answer(curve) {
       const job = jobs.find(
         ({ wish }) =>
-          wish.account_id === curve.account_id &&
+          (wish.account_id ?? curve.account_id) === curve.account_id &&
           Date.parse(wish.from_at) === Date.parse(curve.from_at) &&
           Date.parse(wish.to_at) === Date.parse(curve.to_at),
       );
