@@ -1,6 +1,7 @@
 import { createRoot } from 'react-dom/client';
 import { flushSync } from 'react-dom';
 import { App } from './components/App.jsx';
+import { prepareChart } from './components/curveChart.js';
 import { connectPortfolio } from './connect.js';
 import { followAddress, readRange, writeTotalsCurrency } from './services/address.js';
 import { createCurveAhead, wishFor } from './services/curveWish.js';
@@ -79,3 +80,6 @@ createRoot(root).render(
     }}
   />,
 );
+
+// While the relay is being asked for the figures.
+setTimeout(prepareChart);

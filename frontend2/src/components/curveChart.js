@@ -17,6 +17,7 @@ const EQUITY_HEIGHT = 150;
 const UNDER_HEIGHT = 78;
 const AXIS_WIDTH = 64;
 const DAY_SECONDS = 86_400;
+const FONT = '11px system-ui, sans-serif';
 
 const languages = [...navigator.languages];
 const amounts = new Intl.NumberFormat(languages, { notation: 'compact', maximumSignificantDigits: 6 });
@@ -25,6 +26,14 @@ const clock = new Intl.DateTimeFormat(languages, { hour: '2-digit', minute: '2-d
 const seconds = new Intl.DateTimeFormat(languages, { timeStyle: 'medium', hourCycle: 'h23' });
 const day = new Intl.DateTimeFormat(languages, { day: 'numeric', month: 'short' });
 const month = new Intl.DateTimeFormat(languages, { month: 'short', year: 'numeric' });
+
+/** Has the browser find the font of the axes, which takes it longer than to draw a curve. */
+export function prepareChart() {
+  const context = document.createElement('canvas').getContext('2d');
+  if (!context) return;
+  context.font = FONT;
+  context.fillText('0', 0, 0);
+}
 
 /**
  * Two plots over one time: equity, and beneath it the drawdown in percent, hanging from zero.
@@ -69,7 +78,7 @@ export function createCurveChart(host, onPoint) {
     /** @type {UPlot.Axis} */
     const axis = {
       stroke: () => ink('axis'),
-      font: '11px system-ui, sans-serif',
+      font: FONT,
       grid: { stroke: () => ink('grid'), width: 1 },
       ticks: { show: false },
     };
