@@ -19,6 +19,27 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests import browser
 
+ARGUMENTS = (
+    "--headless=new",
+    "--remote-debugging-port=0",
+    "--window-size=1280,807",  # the page is 720 px high
+    *browser.ARGUMENTS,
+    # What a browser does besides, some time after its start.
+    "--disable-breakpad",
+    "--disable-component-extensions-with-background-pages",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-features=MediaRouter,OptimizationHints,Translate",
+    "--disable-field-trial-config",
+    "--disable-stack-profiler",
+    "--metrics-recording-only",
+    "--mute-audio",
+    "--password-store=basic",
+    # Nobody looks at its window, but a page is to be shown as if.
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+)
 POLL = """
 new Promise((resolve) => {
     const look = () => ((%s) ? resolve() : setTimeout(look, 100));
@@ -101,8 +122,7 @@ def running() -> Iterator[Protocol]:
     if program is None:
         pytest.skip("there is no Chromium: python -m tests.browser says how to get one")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [program, "--headless=new", "--remote-debugging-port=0", "--window-size=1280,720"]
-        command += [f"--user-data-dir={profile}", *browser.ARGUMENTS, "about:blank"]
+        command = [program, f"--user-data-dir={profile}", *ARGUMENTS, "about:blank"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stderr is not None
