@@ -4,8 +4,8 @@ import { App } from './components/App.jsx';
 import { prepareChart } from './components/curveChart.js';
 import { connectPortfolio } from './connect.js';
 import { followAddress, readRange, writeTotalsCurrency } from './services/address.js';
-import { createCurveAhead, wishFor } from './services/curveWish.js';
 import { AcknowledgeError, CurveError } from './services/portfolioSocket.js';
+import { createCurveAhead, wishFor } from './stores/curveWish.js';
 import { createLatency } from './stores/latency.js';
 import { chooseTotalsCurrency, usePortfolioStore } from './stores/portfolioStore.js';
 

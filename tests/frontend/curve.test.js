@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 import { expect, test } from 'vitest';
 import { RANGES, rangeOf } from '#page/ranges.js';
-import { createCurveAhead } from '#page/services/curveWish.js';
+import { createCurveAhead } from '#page/stores/curveWish.js';
 import { columnsOf, deepest, withLiveEnd } from '#page/stores/curve.js';
 import { curve, state } from './messages.js';
 

@@ -2,11 +2,11 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { flushSync } from 'react-dom';
 import { formatAmount, formatFull, formatInstant } from '../format.js';
 import { MAX_POINTS } from '../services/messages.js';
-import { relayNow, wishFor } from '../services/curveWish.js';
 import { readRange, writeRange } from '../services/address.js';
 import { CurveError } from '../services/portfolioSocket.js';
 import { RANGES } from '../ranges.js';
 import { columnsOf, deepest, withLiveEnd } from '../stores/curve.js';
+import { relayNow, wishFor } from '../stores/curveWish.js';
 import { selectIsCurrent, selectState, usePortfolioStore } from '../stores/portfolioStore.js';
 import { createCurveChart } from './curveChart.js';
 import { useLive } from './paint.js';
@@ -91,7 +91,7 @@ export function EquityCurve({ accountId, requestCurve }) {
   // Before the next frame, which then has all of it.
   useLayoutEffect(() => {
     if (!curve || !plot.current) return undefined;
-    // Not before there is something to draw: the figures are on the screen by then.
+    // Not before there is something to draw.
     chart.current ??= createCurveChart(plot.current, (point) => {
       if (readout.current) readout.current.textContent = point === null ? '' : describe(point);
     });

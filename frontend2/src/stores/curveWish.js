@@ -1,11 +1,11 @@
 import { rangeOf } from '../ranges.js';
-import { usePortfolioStore } from '../stores/portfolioStore.js';
-import { pageNow } from './clock.js';
-import { MAX_POINTS } from './messages.js';
+import { usePortfolioStore } from './portfolioStore.js';
+import { pageNow } from '../services/clock.js';
+import { MAX_POINTS } from '../services/messages.js';
 
 /**
- * @import { Curve } from './messages.js'
- * @import { CurveWish } from './portfolioSocket.js'
+ * @import { Curve } from '../services/messages.js'
+ * @import { CurveWish } from '../services/portfolioSocket.js'
  * @import { RangeName } from '../ranges.js'
  */
 
