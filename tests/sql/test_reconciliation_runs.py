@@ -269,6 +269,26 @@ def test_what_was_booked_before_the_first_answer_counts_in_the_totals_alone(
     assert (found["cause"], found["difference"]) == ("balance", D("3"))
 
 
+def test_what_is_booked_while_the_first_answer_is_on_its_way_is_told_by_the_next(
+    conn: Connection, broker: HandBroker
+) -> None:
+    conn.execute("select api.set_reconciliation_settings(p_grace => '0')")
+    (told,) = broker.transactions[-1:]
+    snapshot = broker.snapshot()
+    broker.fill(EUR_USD, "buy", "500", "1.1004")
+    broker.entry("deposit", "5")
+    first = answer(
+        conn, broker.account_id, snapshot | {"taken_at": broker.snapshot()["taken_at"]}, [],
+        told["transaction_id"],
+    )  # fmt: skip
+    assert first["outcome"] != "failed"
+    missing = broker.transactions[-2:]
+    for _ in range(2):
+        run = answer(conn, broker.account_id, broker.snapshot(), missing, told["transaction_id"])
+        assert (run["outcome"], run["differences"]) == ("passed", 0)
+    assert lasting(conn) == []
+
+
 # Failures
 
 
