@@ -139,7 +139,7 @@ begin
         select kind, content, id,
                row_number() over (partition by kind, content order by event_at) as place
         from known
-        where their_id is null and not is_reversed
+        where their_id is null and not is_reversed and event_at >= p_terms.compared_from
     ),
     unknown_theirs as (
         select kind, content, external_id,
