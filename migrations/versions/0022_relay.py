@@ -10,9 +10,6 @@ drop function if exists api.portfolio_changes(bigint[], bigint[], bigint[]);
 drop function if exists api.portfolio_snapshot(bigint[]);
 drop function if exists relay.portfolios(bigint[]);
 drop function if exists relay.fill_json(api.fills);
-drop function if exists equity.underwater(
-    bigint[], text, timestamptz, timestamptz, interval
-);
 
 revoke all on all tables in schema api from tidemark_relay;
 revoke all on all functions in schema api, equity from tidemark_relay;

@@ -76,8 +76,10 @@ create function api.upsert_instrument(text, text, text, numeric, numeric default
     language sql return null;
 create function ledger.set_position(bigint, bigint, text, numeric, numeric) returns void
     language sql return null;
+create function equity.underwater(bigint[], text, timestamptz, timestamptz, interval) returns void
+    language sql return null;
 """
-"""A database of the version before, with data and two of the functions that have changed since."""
+"""A database of a version before, with data and some of the functions that have changed since."""
 
 
 def test_a_database_with_data_comes_from_the_version_before_to_the_same_schema(
