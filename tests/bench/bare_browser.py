@@ -8,16 +8,17 @@ what it has seen, by the browser's own protocol.
 import contextlib
 import itertools
 import json
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from tests import browser
+from tests.supervisors import until
 
 ARGUMENTS = (
     "--headless=new",
@@ -123,14 +124,13 @@ def running() -> Iterator[Protocol]:
         pytest.skip("there is no Chromium: python -m tests.browser says how to get one")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [program, f"--user-data-dir={profile}", *ARGUMENTS, "about:blank"]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        told = Path(profile) / "DevToolsActivePort"
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             try:
-                assert process.stderr is not None
-                lines = (
-                    re.search(r"DevTools listening on (ws:\S+)", line) for line in process.stderr
-                )
-                found = next(line for line in lines if line)
-                with connect(found[1], max_size=None, compression=None) as socket:
+                until(lambda: told.exists() and len(told.read_text().split()) == 2, "it listens")
+                port, path = told.read_text().split()
+                address = f"ws://127.0.0.1:{port}{path}"
+                with connect(address, max_size=None, compression=None) as socket:
                     yield Protocol(socket)
             finally:
                 process.terminate()

@@ -4,7 +4,8 @@ The page is the built one in Chromium, served by a relay process, while a feeder
 5,000 ticks/s and bars are closed. Commits are timed by the database (`pg_xact_commit_timestamp`),
 what the page does by the page's own clock (`performance.timeOrigin + performance.now()`), on one
 machine. A row of the trade is in the DOM when a MutationObserver sees it, and painted when a
-message that was posted inside the next animation frame arrives.
+message that was posted inside the next animation frame arrives. Of 50 positions those are in the
+DOM that are in sight, or nearly.
 """
 
 import os

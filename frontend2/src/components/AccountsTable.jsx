@@ -9,8 +9,8 @@ import { LiveCell } from './Amount.jsx';
 import { BrokerMark } from './BrokerFigures.jsx';
 import { AccountFlags } from './Flags.jsx';
 import { createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
+import { RoomRow, useRoom } from './Room.jsx';
 import { TotalsRow } from './TotalsRow.jsx';
-import { ROW_HEIGHT, useRoom } from './useRoom.js';
 
 /** @import { AccountState } from '../services/messages.js' */
 
@@ -119,15 +119,13 @@ function useFound(accountIds, search) {
  */
 function Rows({ ids, isFirst }) {
   const body = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
-  const room = useRoom(body, isFirst ? null : ids.length * ROW_HEIGHT);
+  const room = useRoom(body, isFirst ? 0 : ids.length);
   return (
     <tbody ref={body}>
       {room === null ? (
         ids.map((accountId) => <AccountRow key={accountId} accountId={accountId} />)
       ) : (
-        <tr className="room" aria-hidden="true">
-          <td colSpan={COLUMNS.length + 1} style={{ height: room }} />
-        </tr>
+        <RoomRow columns={COLUMNS.length + 1} room={room} />
       )}
     </tbody>
   );

@@ -2,7 +2,7 @@ import { memo, useRef, useState } from 'react';
 import { formatFull, formatInstant } from '../format.js';
 import { FILLS_KEPT, selectFills, usePortfolioStore } from '../stores/portfolioStore.js';
 import { AmountCell } from './Amount.jsx';
-import { ROW_HEIGHT, useRoom } from './useRoom.js';
+import { RoomRow, useRoom } from './Room.jsx';
 
 /** @import { Fill } from '../services/messages.js' */
 
@@ -17,8 +17,7 @@ export function FillsTable({ accountId }) {
   const [showsAll, setShowsAll] = useState(false);
   const rest = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
   const shown = showsAll ? fills : fills.slice(0, FILLS_KEPT);
-  const below = shown.length - FIRST_ROWS;
-  const room = useRoom(rest, below > 0 ? below * ROW_HEIGHT : null);
+  const room = useRoom(rest, shown.length - FIRST_ROWS);
   const row = (/** @type {Fill} */ fill) => (
     <FillRow key={fill.fill_id} fill={fill} isNew={fill.event_seq > firstSeen} />
   );
@@ -69,9 +68,7 @@ export function FillsTable({ accountId }) {
         {room === null ? (
           shown.slice(FIRST_ROWS).map(row)
         ) : (
-          <tr className="room" aria-hidden="true">
-            <td colSpan={COLUMNS} style={{ height: room }} />
-          </tr>
+          <RoomRow columns={COLUMNS} room={room} />
         )}
       </tbody>
     </table>

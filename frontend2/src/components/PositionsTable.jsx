@@ -1,9 +1,10 @@
 import { useLayoutEffect, useRef } from 'react';
 import { formatFull } from '../format.js';
 import { isPast, selectPositions, usePortfolioStore } from '../stores/portfolioStore.js';
+import { LiveCell } from './Amount.jsx';
 import { NotPriced, Stale } from './Flags.jsx';
 import { fieldOf, paintAmount, useLive } from './paint.js';
-import { ROW_HEIGHT, useRoom } from './useRoom.js';
+import { RoomRow, useRoom } from './Room.jsx';
 
 /** @import { Position } from '../services/messages.js' */
 /** @import { PortfolioData } from '../stores/portfolioStore.js' */
@@ -35,8 +36,7 @@ export function PositionsTable({ accountId }) {
   const painters = useRef(/** @type {Painters} */ (new Map()));
   const rest = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
   const rows = texts === '' ? [] : texts.split('\n').map((text) => text.split(' '));
-  const below = rows.length - FIRST_ROWS;
-  const room = useRoom(rest, below > 0 ? below * ROW_HEIGHT : null);
+  const room = useRoom(rest, rows.length - FIRST_ROWS);
   // One listener for all rows: an account may hold hundreds.
   useLive(
     selectPositions(accountId),
@@ -95,9 +95,7 @@ export function PositionsTable({ accountId }) {
         {room === null ? (
           rows.slice(FIRST_ROWS).map(row)
         ) : (
-          <tr className="room" aria-hidden="true">
-            <td colSpan={COLUMNS} style={{ height: room }} />
-          </tr>
+          <RoomRow columns={COLUMNS} room={room} />
         )}
       </tbody>
     </table>
@@ -131,12 +129,12 @@ function PositionRow({ symbol, side, flag, painters }) {
       <td className="side" data-field="side" data-value={side}>
         <span aria-hidden="true">{side === 'long' ? '↑' : '↓'}</span> {side}
       </td>
-      <td className="number" data-field="quantity" data-label="Quantity" />
-      <td className="number" data-field="average_price" data-label="Average" />
-      <td className="number" data-field="price" data-label="Price" />
-      <td className="number main" data-field="unrealized_pnl" data-label="P&L" />
-      <td className="number" data-field="unrealized_pnl_quote" data-label="P&L in quote" />
-      <td className="number" data-field="margin_used" data-label="Margin used" />
+      <LiveCell field="quantity" label="Quantity" />
+      <LiveCell field="average_price" label="Average" />
+      <LiveCell field="price" label="Price" />
+      <LiveCell field="unrealized_pnl" label="P&L" className="main" />
+      <LiveCell field="unrealized_pnl_quote" label="P&L in quote" />
+      <LiveCell field="margin_used" label="Margin used" />
     </tr>
   );
 }

@@ -6,7 +6,7 @@ import { useEffect, useState } from 'react';
 const MARGIN = '300px 0px';
 
 /** The height of a table's row in px, for rows that have not been there yet. */
-export const ROW_HEIGHT = 29;
+const ROW_HEIGHT = 29;
 
 const canObserve = () => typeof IntersectionObserver !== 'undefined';
 
@@ -15,10 +15,10 @@ const canObserve = () => typeof IntersectionObserver !== 'undefined';
  * it can leave its room and nothing else. Rows out of sight are not free: the browser lays them out
  * and paints them with each change above them.
  * @param {RefObject<Element | null>} element
- * @param {number | null} [first] the room to begin with; null where it is in sight from the start
+ * @param {number} rows of which it leaves the room to begin with; where there are none it is in sight
  */
-export function useRoom(element, first = null) {
-  const [room, setRoom] = useState(canObserve() ? first : null);
+export function useRoom(element, rows) {
+  const [room, setRoom] = useState(rows > 0 && canObserve() ? rows * ROW_HEIGHT : null);
   useEffect(() => {
     if (!element.current || !canObserve()) return undefined;
     const observer = new IntersectionObserver(
@@ -35,4 +35,13 @@ export function useRoom(element, first = null) {
     return () => observer.disconnect();
   }, [element]);
   return room;
+}
+
+/** What stands in a table for rows that are out of sight. @param {{ columns: number, room: number }} props */
+export function RoomRow({ columns, room }) {
+  return (
+    <tr className="room" aria-hidden="true">
+      <td colSpan={columns} style={{ height: room }} />
+    </tr>
+  );
 }
