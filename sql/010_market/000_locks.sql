@@ -3,10 +3,12 @@
 -- transaction's own remember what it holds.
 --
 -- Prices stand still while somebody books: bookings share the lock of the prices, and a tick
--- statement has it alone from before its first quote moves. Waiting writers are served in order,
--- so a booking waits for one tick statement at the most, and a tick statement for the bookings
--- under way. One lock for all instruments, and not a row lock a quote: a transaction of many
--- bookings holds it from the first on, so it can never close a circle with a tick statement.
+-- statement has it alone from before its first account is valued until it commits. Waiting
+-- writers are served in order, so a booking waits for one tick statement at the most, and a tick
+-- statement for the bookings under way. Quotes and rates move before it waits: nobody else writes
+-- them, and bookings read the ones before until it commits. One lock for all instruments, and not
+-- a row lock a quote: a transaction of many bookings holds it from the first on, so it can never
+-- close a circle with a tick statement.
 
 -- Raises: TM141.
 create or replace function market.refuse_old_snapshots() returns void

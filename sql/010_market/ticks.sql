@@ -1,7 +1,7 @@
 -- From tick to quote. The trigger that calls this stands in 030_equity, since one statement must
 -- move the quotes and the accounts that are valued with them.
 
--- Locks: the rows of market.quotes; the caller holds the lock of the prices.
+-- Locks: the rows of market.quotes; the caller holds the lock of tick statements.
 create or replace function market.move_quotes(p_quotes market.quotes[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -17,7 +17,7 @@ $$;
 
 comment on function market.move_quotes is 'Puts these quotes in the place of the ones before.';
 
--- Locks: the rows of market.conversion_rates; the caller holds the lock of the prices.
+-- Locks: the rows of market.conversion_rates; the caller holds the lock of tick statements.
 create or replace function market.move_conversion_rates(
     p_instrument_ids bigint[], out came_or_went boolean
 )

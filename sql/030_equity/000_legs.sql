@@ -53,6 +53,20 @@ $$;
 comment on function equity.classes_priced_by is
     'The classes of legs whose price or conversion rate comes from these instruments.';
 
+create or replace function equity.moves_many(p_instrument_ids bigint[]) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return cardinality(p_instrument_ids) * 4 > (select count(*) from market.instruments)
+        or cardinality(equity.classes_priced_by(p_instrument_ids)) * 4
+            > (select count(*) from equity.leg_classes);
+end
+$$;
+
+comment on function equity.moves_many is
+    'Whether ticks of these instruments price more than a quarter of all that is held.';
+
 -- In steps of three, so that a leg seldom changes its class.
 create or replace function equity.magnitude(p_value numeric) returns int
 language sql immutable parallel safe

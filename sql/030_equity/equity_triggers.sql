@@ -2,7 +2,7 @@
 --
 -- Lock order, for every writer: tick statements → prices (alone to move them, shared to book)
 -- → ledger.accounts → the rows of equity. A tick statement holds the prices alone, so no booking is
--- under way while quotes and states move, and none is priced with a quote that is being replaced.
+-- under way while states move, and none is priced with a quote that is being replaced.
 
 -- Moves the quotes by a statement's ticks and values every account that they move.
 -- Notifies: tidemark_prices. Raises: TM141, TM142, TM203, TM204.
@@ -56,7 +56,6 @@ begin
     where q.event_at is null or (n.event_at, n.tick_id) > (q.event_at, q.tick_id);
 
     if v_quotes is not null then
-        perform market.lock_prices_to_move();
         perform equity.move_prices(v_quotes);
         perform pg_notify('tidemark_prices', '');
     end if;
@@ -75,8 +74,8 @@ create or replace trigger ticks_after_insert_value_ticks
 -- Puts new quotes in force and values what they move. What gets its first price, or a conversion
 -- rate that was unknown, may change the path of any conversion: then all is valued exactly. Beyond
 -- a quarter of all instruments or classes of legs, valuing all accounts anew costs less than their
--- changes.
--- Locks: as its caller, then quotes, rates and account states.
+-- changes, and bookings go on, at the prices before, while it is computed.
+-- Locks: as its caller, then quotes and rates, which only tick statements write; prices; states.
 create or replace function equity.move_prices(p_quotes market.quotes[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -86,16 +85,14 @@ declare
     v_changes_paths boolean := exists (
         select from market.quotes where instrument_id = any (v_instrument_ids) and bid is null
     );
-    v_moves_many boolean := cardinality(p_quotes) * 4 > (select count(*) from market.instruments);
+    v_moves_many boolean := equity.moves_many(v_instrument_ids);
     v_class_ids int[];
     v_before equity.priced_classes[];
 begin
-    perform equity.classify_legs();
-    if not v_moves_many then
+    if v_changes_paths or not v_moves_many then
+        perform market.lock_prices_to_move();
+        perform equity.classify_legs();
         v_class_ids := equity.classes_priced_by(v_instrument_ids);
-        v_moves_many := cardinality(v_class_ids) * 4 > (select count(*) from equity.leg_classes);
-    end if;
-    if not v_moves_many then
         v_before := equity.price_classes(v_class_ids);
     end if;
 
@@ -107,6 +104,7 @@ begin
     end if;
 
     if v_changes_paths then
+        perform market.lock_prices_to_move();
         perform equity.value_accounts(array(select distinct account_id from ledger.positions));
     elsif v_moves_many then
         perform equity.value_all_accounts();

@@ -152,6 +152,44 @@ def test_a_tick_waits_for_what_is_being_booked(
     assert_booked(conn, book, [name], "1.3")
 
 
+PAUSE_BEFORE_PRICES_MOVE = """
+create or replace function market.lock_prices_to_move() returns void language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock(1);
+    perform pg_advisory_xact_lock(hashtextextended('tidemark prices', 0));
+end $$
+"""
+
+
+@each_booking
+def test_a_booking_goes_on_while_a_tick_computes_what_all_accounts_are_worth(
+    database: Database, conn: Connection, book: Book, name: str
+) -> None:
+    tick(conn, EUR_USD, 0.5, "1.1", "1.1")  # gives the leg its class
+    conn.execute(PAUSE_BEFORE_PRICES_MOVE)
+    with transaction(database) as pause:
+        pause.execute("select pg_advisory_xact_lock(1)")
+        stored = waiting(database, pid(pause), lambda other: tick(other, EUR_USD, 1, "1.3", "1.3"))
+        BOOKINGS[name].do(conn, book)
+        assert_booked(conn, book, [name], "1.1")
+    stored.result()
+    assert_booked(conn, book, [name], "1.3")
+
+
+def test_an_account_opened_while_a_tick_computes_is_valued_by_it(
+    database: Database, conn: Connection, book: Book
+) -> None:
+    conn.execute(PAUSE_BEFORE_PRICES_MOVE)
+    with transaction(database) as pause:
+        pause.execute("select pg_advisory_xact_lock(1)")
+        stored = waiting(database, pid(pause), lambda other: tick(other, EUR_USD, 1, "1.3", "1.3"))
+        opened = account(conn)
+        fill(conn, opened, EUR_USD, "sell", "10", "1.0")
+    stored.result()
+    assert_booked(conn, book, [], "1.3")
+    assert_state(conn, opened, "10000.00", "-3.00")
+
+
 def test_a_booking_that_waited_for_a_tick_taken_back_has_the_price_before(
     database: Database, conn: Connection, book: Book
 ) -> None:
@@ -676,6 +714,14 @@ FAULTS = {
     "ticks do not wait for bookings": """
         create or replace function market.lock_prices_to_move() returns void
         language plpgsql as $$ begin end $$;
+    """,
+    "ticks do not ask who has booked while they computed": """
+        do $do$ begin
+            execute replace(
+                pg_get_functiondef('equity.value_all_accounts'::regproc),
+                'last_event_seq is distinct from v_event_seqs[account_id]', 'false'
+            );
+        end $do$;
     """,
     "ticks do not wait for ticks": """
         create or replace function market.lock_tick_statements() returns void
