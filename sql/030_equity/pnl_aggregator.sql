@@ -74,7 +74,7 @@ create or replace function equity.value_all_accounts() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set jit = off
-set plan_cache_mode = force_generic_plan  -- in a constant, a place is found from the first one on
+set plan_cache_mode = force_generic_plan  -- constant arrays are walked to each place
 as $$
 declare
     v_prices numeric[];
