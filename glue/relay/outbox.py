@@ -73,6 +73,10 @@ class Outbox:
         self._singles[kind, subject] = data
         self.wake.set()
 
+    def take_single(self, kind: str, subject: int = 0) -> bytes | None:
+        """A message of which there is only one, out of its turn; None where there is none."""
+        return self._singles.pop((kind, subject), None)
+
     def offer_broker(self, frame: Frame) -> None:
         """Put it in line behind all else, in the place of an earlier one of the account."""
         if self.wants_snapshot:

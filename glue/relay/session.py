@@ -1,6 +1,7 @@
 """One client: its greeting, what it asks, and what it is sent."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -30,6 +31,8 @@ SNAPSHOT_INTERVAL = 0.25
 """Seconds from one snapshot for a client to its next."""
 CURVE_RETRY = 1.0
 """Seconds from one attempt to read a curve to the next, while the database is away."""
+CURVE_PATIENCE = 0.050
+"""Seconds that a snapshot waits for the curve that was asked for before it."""
 SEND_TIMEOUT = 30.0
 """Seconds that a client may leave one message unread; pings can not tell, they wait behind it."""
 CLOSE_TIMEOUT = 1.0
@@ -80,6 +83,9 @@ class Session:
         self._data_at: str | None = None
         self._curve: wire.CurveRequest | None = None
         self._curve_asked = asyncio.Event()
+        self._curve_drawn = asyncio.Event()
+        """No curve is asked for that has not been put in line."""
+        self._curve_drawn.set()
 
     @property
     def account_ids(self) -> list[int]:
@@ -230,6 +236,7 @@ class Session:
             raise Refusal.not_allowed()
         self._curve = msgspec.structs.replace(request, account_id=account_id)
         self._curve_asked.set()
+        self._curve_drawn.clear()
 
     async def _draw(self) -> None:
         """Read the curve asked for last, one at a time."""
@@ -245,6 +252,8 @@ class Session:
                 self._curve_asked.set()
                 continue
             self.outbox.offer_single("curve", curve_message(request, columns))
+            if not self._curve_asked.is_set():
+                self._curve_drawn.set()
 
     async def _send(self) -> None:
         """Write to the client, one message after the other, as it can read."""
@@ -283,7 +292,16 @@ class Session:
         except UnavailableError:
             return  # wanted still
         message = snapshot_message(text, may_acknowledge=self.may_acknowledge)
+        await self._send_curve()
         await self._send_text("snapshot", message)
+
+    async def _send_curve(self) -> None:
+        """The curve that was asked for before a snapshot, so that a page paints both at once."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CURVE_PATIENCE):
+                await self._curve_drawn.wait()
+        if curve := self.outbox.take_single("curve"):
+            await self._send_text("curve", curve)
 
     async def _send_heartbeat(self) -> None:
         """Names the last events that were sent: those that wait here are not missing."""

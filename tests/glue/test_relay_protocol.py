@@ -86,7 +86,7 @@ def post(
     return int(event_seq)
 
 
-def is_a(kind: type) -> Any:
+def is_a(kind: type | tuple[type, ...]) -> Any:
     return lambda message: isinstance(message, kind)
 
 
@@ -377,7 +377,36 @@ def test_a_curve_of_the_first_account_may_be_asked_for_with_the_hello(
     with relay.client(book.token, hello={"account_ids": [book.beta]}) as client:
         client.send(curve(book, account_id=None))
         assert client.wait_for(is_a(wire.Curve)).account_id == book.beta
-        assert client.snapshots == 1
+
+
+def test_a_snapshot_comes_behind_the_curve_asked_for_before_it(
+    relay: Relay, book: SimpleNamespace, database: Database
+) -> None:
+    with database.connect() as holder, relay.client(book.token) as client:
+        holder.execute("begin")
+        holder.execute("lock table recon.settings in access exclusive mode")  # of the snapshot
+        began = one(holder, "select clock_timestamp()")[0]
+        client.send(curve(book, account_id=None))
+        is_read = (
+            "select exists (select from pg_stat_activity"
+            " where query ~ 'curve_columns' and state = 'idle' and query_start > %s)"
+        )
+        until(lambda: one(book.conn, is_read, [began])[0])
+        holder.execute("rollback")
+        assert client.wait_for(is_a((wire.Curve, wire.Snapshot))).account_id == book.alpha
+        client.snapshot()
+
+
+def test_a_snapshot_does_not_wait_long_for_a_curve(
+    relay: Relay, book: SimpleNamespace, database: Database
+) -> None:
+    with database.connect() as holder, relay.client(book.token) as client:
+        holder.execute("begin")
+        holder.execute("lock table equity.curve_bars in access exclusive mode")
+        client.send(curve(book, account_id=None))
+        client.snapshot()
+        holder.execute("rollback")
+        client.wait_for(is_a(wire.Curve))
 
 
 def test_of_many_curves_asked_for_the_last_one_comes(relay: Relay, book: SimpleNamespace) -> None:
