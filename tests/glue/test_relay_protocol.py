@@ -382,27 +382,28 @@ def test_a_curve_of_the_first_account_may_be_asked_for_with_the_hello(
         assert client.snapshots == 1
 
 
-def test_a_snapshot_that_is_long_in_coming_and_the_curve_asked_for_before_it_both_come(
+def test_a_curve_that_is_read_before_the_snapshot_comes_before_it(
     relay: Relay, book: SimpleNamespace, database: Database
 ) -> None:
     with relay.client(book.token) as early:  # the relay has prepared its questions
         early.snapshot()
         early.send(curve(book))
         early.wait_for(is_a(wire.Curve))
-    with database.connect() as holder, relay.client(book.token) as client:
+    with database.connect() as holder:
         holder.execute("begin")
         holder.execute("lock table recon.settings in access exclusive mode")  # of the snapshot
         began = one(holder, "select clock_timestamp()")[0]
-        client.send(curve(book, account_id=None))
-        is_read = (
-            "select exists (select from pg_stat_activity"
-            " where query ~ 'curve_columns' and state = 'idle' and query_start > %s"
-            " and clock_timestamp() - state_change > interval '0.3 s')"  # not only prepared
-        )
-        until(lambda: one(book.conn, is_read, [began])[0])
-        holder.execute("rollback")
-        answers = [client.wait_for(is_a((wire.Curve, wire.Snapshot))) for _ in range(2)]
-    assert {type(answer) for answer in answers} == {wire.Curve, wire.Snapshot}
+        with relay.client(book.token) as client:
+            client.send(curve(book, account_id=None))
+            is_read = (
+                "select exists (select from pg_stat_activity"
+                " where query ~ 'curve_columns' and state = 'idle' and query_start > %s"
+                " and clock_timestamp() - state_change > interval '0.3 s')"  # not only prepared
+            )
+            until(lambda: one(book.conn, is_read, [began])[0])
+            holder.execute("rollback")
+            answers = [client.wait_for(is_a((wire.Curve, wire.Snapshot))) for _ in range(2)]
+    assert [type(answer) for answer in answers] == [wire.Curve, wire.Snapshot]
 
 
 def test_a_snapshot_does_not_wait_long_for_a_curve(
