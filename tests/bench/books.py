@@ -98,3 +98,12 @@ def quote(chance: random.Random) -> tuple[str, str]:
     """A bid and an ask of five decimals."""
     bid = chance.randint(100_000, 140_000)
     return f"{bid / 100_000:.5f}", f"{(bid + chance.randint(0, 20)) / 100_000:.5f}"
+
+
+def make_wal_files(conn: Connection) -> None:
+    """Let the server write over WAL files that are there, as one does that runs for long."""
+    conn.execute(
+        "select pg_logical_emit_message(false, 'bench', repeat('x', 1000000))"
+        " from generate_series(1, 1000)"
+    )
+    conn.execute("checkpoint")

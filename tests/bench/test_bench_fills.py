@@ -90,15 +90,6 @@ def book_at_once(
     return booked
 
 
-def make_wal_files(conn: Connection) -> None:
-    """Let the server write over WAL files that are there, as one does that runs for long."""
-    conn.execute(
-        "select pg_logical_emit_message(false, 'bench', repeat('x', 1000000))"
-        " from generate_series(1, 1000)"
-    )
-    conn.execute("checkpoint")
-
-
 @pytest.mark.parametrize(
     ("accounts", "symbols", "target"), [(1_000, books.PAIRS, 0.020), (10_000, books.FIFTY, 0.100)]
 )
@@ -106,7 +97,7 @@ def test_bench_fills_beside_ticks(
     conn: Connection, database: Database, accounts: int, symbols: Sequence[str], target: float
 ) -> None:
     books.load(conn, accounts, 10, symbols)
-    make_wal_files(conn)
+    books.make_wal_files(conn)
     quotes = quotes_of(conn)
     is_durable = one(conn, "show fsync") == {"fsync": "on"}
     fills_before, ticks_before = count(conn, "ledger.fills"), count(conn)
