@@ -143,7 +143,7 @@ def test_bench_commit_to_paint(
         for name, key in (("socket", "arrived"), ("DOM", "dom"), ("painted", "painted")):
             steps[f"{start} → {name}"] = [seen[key][str(i)] / 1000 - times[i] for i in fill_ids]
     table(
-        f"From the call of api.record_fill and its commit to the page, {len(fill_ids)} trades beside"
+        f"From call and commit of api.record_fill to the page, {len(fill_ids)} trades beside"
         f" {feeder.fed.ticks / feeder.fed.seconds:,.0f} ticks/s (asked: {RATE:,}) and closing bars,"
         f" 1,000 accounts × 10 positions, of which the page watches {watched:,}",
         ["", "p50", "bound", "p95", "p99", "bound", "slowest"],
