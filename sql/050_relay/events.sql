@@ -32,29 +32,34 @@ comment on function relay.event_json is 'A discrepancy or an alert as the messag
 -- only where the server has track_commit_timestamp on.
 create or replace function relay.events_after(p_account_id bigint, p_event_seq bigint)
 returns text[]
-language sql stable
+language plpgsql stable  -- keeps its plan: every trade waits for this
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
-    select array_agg(e.message order by e.event_seq)
-    from (
-        select
-            f.event_seq,
-            '{"type":"trade","account_id":' || f.account_id
-            || ',"event_seq":' || f.event_seq
-            || ',"fill":' || relay.fill_json(f, i.symbol)
-            || ',"committed_at":' || relay.instant(
-                case when current_setting('track_commit_timestamp') = 'on'
-                    then pg_xact_commit_timestamp(f.xmin) end
-            )
-            || '}' as message
-        from ledger.fills f
-        join market.instruments i using (instrument_id)
-        where f.account_id = p_account_id and f.event_seq > p_event_seq
-        union all
-        select v.event_seq, relay.event_json(v)
-        from ledger.events v
-        where v.account_id = p_account_id and v.event_seq > p_event_seq
-    ) e;
+begin
+    return (
+        select array_agg(e.message order by e.event_seq)
+        from (
+            select
+                f.event_seq,
+                '{"type":"trade","account_id":' || f.account_id
+                || ',"event_seq":' || f.event_seq
+                || ',"fill":' || relay.fill_json(f, i.symbol)
+                || ',"committed_at":' || relay.instant(
+                    case when current_setting('track_commit_timestamp') = 'on'
+                        then pg_xact_commit_timestamp(f.xmin) end
+                )
+                || '}' as message
+            from ledger.fills f
+            join market.instruments i using (instrument_id)
+            where f.account_id = p_account_id and f.event_seq > p_event_seq
+            union all
+            select v.event_seq, relay.event_json(v)
+            from ledger.events v
+            where v.account_id = p_account_id and v.event_seq > p_event_seq
+        ) e
+    );
+end
 $$;
 
 comment on function relay.events_after is
