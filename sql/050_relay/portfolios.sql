@@ -158,9 +158,18 @@ begin
         || '}',
         p.positions
     from by_account p
-    join equity.account_states s on s.account_id = p.account_id
-    join ledger.accounts a on a.account_id = p.account_id
-    join equity.curves c on c.account_id = p.account_id
+    -- Not joined, which could be planned to read all accounts, and their dead versions with them.
+    cross join lateral (
+        select * from equity.account_states s where s.account_id = p.account_id offset 0
+    ) s
+    cross join lateral (
+        select * from ledger.accounts a where a.account_id = p.account_id offset 0
+    ) a
+    cross join lateral (
+        select c as curve, c.max_drawdown, c.max_drawdown_pct
+        from equity.curves c where c.account_id = p.account_id
+        offset 0
+    ) c
     left join lateral (
         select
             s.unrealized_pnl,
@@ -170,7 +179,7 @@ begin
         where s.unpriced_positions = 0
     ) f on true
     left join lateral equity.current_drawdown(
-        c, f.equity - a.net_flow, a.net_flow, s.updated_at
+        c.curve, f.equity - a.net_flow, a.net_flow, s.updated_at
     ) d on true
     order by p.account_id;
 end

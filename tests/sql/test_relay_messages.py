@@ -240,6 +240,24 @@ def test_changes_are_those_accounts_that_are_not_as_held(
     )
 
 
+def test_of_a_thousand_accounts_only_those_asked_for_are_read(conn: Connection) -> None:
+    conn.execute(
+        "select api.open_account('Account ' || n, 'USD') from generate_series(1, 1000) n"
+    )
+    conn.execute("analyze")
+    conn.execute("begin")
+    conn.execute("select relay.portfolios('{1, 2}')")
+    scanned = one(
+        conn,
+        "select array_agg(relname::text order by relname) filter (where seq_scan > 0) as wholly,"
+        " array_agg(relname::text order by relname) filter (where idx_scan > 0) as by_key"
+        " from pg_stat_xact_user_tables"
+        " where relname in ('accounts', 'account_states', 'curves')",
+    )
+    conn.execute("rollback")
+    assert scanned == {"wholly": None, "by_key": ["account_states", "accounts", "curves"]}
+
+
 def test_a_trade_tells_when_it_was_committed(conn: Connection, book: dict[str, int]) -> None:
     fill(conn, book["flat"], "EUR/USD", "buy", "1", "1.1")
     (text,) = one(conn, "select relay.events_after(%s, 2) as events", [book["flat"]])["events"]
