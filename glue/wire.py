@@ -17,6 +17,7 @@ SUBPROTOCOL = "tidemark.v1"
 HEARTBEAT_SECONDS = 5.0
 MAX_ACCOUNTS = 1000
 MAX_POINTS = 2000
+MAX_UPDATES_A_SECOND = 20
 MAX_NOTE = 2000
 
 Amount = Annotated[
@@ -261,6 +262,9 @@ class Hello(msgspec.Struct, tag="hello", kw_only=True, forbid_unknown_fields=Tru
     """Send the totals and no account."""
     since: Since | None = None
     """The last event held of each account: the snapshot's history reaches back to it."""
+    updates_a_second: Annotated[int, Meta(ge=1, le=MAX_UPDATES_A_SECOND)] = MAX_UPDATES_A_SECOND
+    """So many of an account the client has a use for. It may be sent more, up to the default, where
+    others watch the same account."""
 
 
 class Resync(msgspec.Struct, tag="resync", kw_only=True, forbid_unknown_fields=True):

@@ -1,6 +1,6 @@
 import { pageNow } from './services/clock.js';
 import { createPortfolioSocket } from './services/portfolioSocket.js';
-import { createInbox } from './stores/inbox.js';
+import { PRICES_MS, createInbox } from './stores/inbox.js';
 import { createLatency } from './stores/latency.js';
 import { selectSince, usePortfolioStore } from './stores/portfolioStore.js';
 
@@ -32,6 +32,7 @@ export function connectPortfolio({ latency = createLatency(), paintNow, ...optio
   });
   const socket = createPortfolioSocket({
     ...options,
+    updatesASecond: 1000 / PRICES_MS,
     since: () => selectSince(usePortfolioStore.getState()),
     onMessage: accept,
     onConnection: setConnection,

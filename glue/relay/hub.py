@@ -10,9 +10,9 @@ from glue.relay.limits import Gate
 from glue.relay.metrics import Metrics
 from glue.relay.refusal import Refusal
 from glue.relay.session import Session
-from glue.wire import Acknowledge, CurveRequest
+from glue.wire import MAX_UPDATES_A_SECOND, Acknowledge, CurveRequest
 
-PRICE_INTERVAL = 0.05
+PRICE_INTERVAL = 1 / MAX_UPDATES_A_SECOND
 """Seconds from one read of all that is watched to the next at least, and a ninth of it free."""
 CHUNK = 100
 """Accounts that are read together."""
@@ -82,7 +82,10 @@ class Hub:
     @property
     def database_ok(self) -> bool:
         """Whether the database answers the hub's reads."""
-        return self._has_answered and _now() - self._answered_at < STALE_AFTER
+        return self._has_answered_within(STALE_AFTER)
+
+    def _has_answered_within(self, seconds: float) -> bool:
+        return self._has_answered and _now() - self._answered_at < seconds
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -265,31 +268,32 @@ class Hub:
         while True:
             if not any(session.round for session in self._sessions):
                 await _wait(self._price_hint, POLL_INTERVAL)
-                self._begin_rounds()
+                self._ask_for_rounds()
             elif self._price_hint.is_set():
-                self._begin_rounds()
-            began = _now()
+                self._ask_for_rounds()
+            began, began_at = _now(), now()
             turns = {
-                session: session.round.turn(session.account_ids)
+                session: session.round.turn(session.account_ids, began_at, began)
                 for session in self._sessions
                 if session.round and session.takes_updates
             }
             account_ids = dict.fromkeys(account for turn in turns.values() for account in turn)
-            try:
-                await self._read("prices", tuple(account_ids))
-            except UnavailableError:
-                await asyncio.sleep(backoff.delay())
-                continue
-            backoff.reset()
+            if account_ids or not self._has_answered_within(POLL_INTERVAL):
+                try:
+                    await self._read("prices", tuple(account_ids))
+                except UnavailableError:
+                    await asyncio.sleep(backoff.delay())
+                    continue
+                backoff.reset()
             for session, turn in turns.items():
-                session.round.end_turn(len(turn), len(session.account_ids), now())
+                session.round.end_turn(len(turn))
             took = _now() - began
             await asyncio.sleep(max(PRICE_INTERVAL - took, took / 8))
 
-    def _begin_rounds(self) -> None:
+    def _ask_for_rounds(self) -> None:
         self._price_hint.clear()
         for session in self._sessions:
-            session.round.ask(len(session.account_ids), now())
+            session.round.ask()
 
     async def _read(self, lane: str, account_ids: Sequence[int]) -> None:
         """Read these accounts, as far as they are held, and send out what is new.

@@ -34,39 +34,44 @@ class Round:
     """
 
     def __init__(self) -> None:
+        self.interval = 0.0
+        """Seconds from one round to the next. Those of one interval begin together."""
         self.completed_at: str | None = None
         """When the last complete round began: nothing from before it is missing."""
         self._began_at = ""
+        self._free_at = 0.0
         self._next = 0
         self._left = 0
         self._is_asked = False
 
     def __bool__(self) -> bool:
-        """Whether accounts are left to be read."""
-        return self._left > 0
+        """Whether accounts are left to be read, now or when the interval is over."""
+        return self._left > 0 or self._is_asked
 
-    def ask(self, count: int, at: str) -> None:
-        """Something has moved: read all of so many accounts, after the present round if need be."""
-        if self._left > 0:
-            self._is_asked = True
-        elif count > 0:
-            self._left, self._began_at = count, at
-        else:
-            self.completed_at = at
+    def ask(self) -> None:
+        """Something has moved: read all accounts, after the present round if need be."""
+        self._is_asked = True
 
-    def turn(self, account_ids: Sequence[int]) -> Sequence[int]:
-        """The accounts whose turn it is."""
+    def turn(self, account_ids: Sequence[int], at: str, now: float) -> Sequence[int]:
+        """The accounts whose turn it is; `at` is now, and `now` the loop's clock."""
+        if self._left == 0 and self._is_asked and self._free_at <= now:
+            self._begin(len(account_ids), at, now)
         if self._next >= len(account_ids):
             self._next = 0
         return account_ids[self._next : self._next + min(ACCOUNTS, self._left)]
 
-    def end_turn(self, read: int, count: int, at: str) -> None:
-        """So many of so many accounts have been read; `at` is now."""
+    def end_turn(self, read: int) -> None:
+        """So many accounts have been read."""
         self._next += read
         self._left = max(0, self._left - read) if read > 0 else 0
-        if self._left > 0:
-            return
-        self.completed_at = self._began_at
-        if self._is_asked:
-            self._is_asked = False
-            self.ask(count, at)
+        if self._left == 0:
+            self.completed_at = self._began_at
+
+    def _begin(self, count: int, at: str, now: float) -> None:
+        self._left, self._began_at, self._is_asked = count, at, False
+        if count == 0:
+            self.completed_at = at
+        if self.interval > 0:
+            early = self.interval / 4  # the reads that it falls between do not come to the dot
+            turns = (now + early) // self.interval
+            self._free_at = (turns + 1) * self.interval - early

@@ -168,6 +168,8 @@ class Session:
         self.token, self.wants = message.token, message.account_ids
         self.currency, self.only_totals = message.totals_currency, message.only_totals
         self.outbox.since = message.since or {}
+        if message.updates_a_second < wire.MAX_UPDATES_A_SECOND:
+            self.round.interval = 1 / message.updates_a_second
 
     async def _receive(self) -> wire.FromPage:
         message = await self._connection.recv()

@@ -49,7 +49,13 @@ test('a lost line is opened again with what is held', () => {
   FakeSocket.last.accept();
   expect(FakeSocket.all).toHaveLength(2);
   expect(FakeSocket.last.sent).toEqual([
-    { type: 'hello', token: 'secret', totals_currency: 'USD', since: { 1: 1 } },
+    {
+      type: 'hello',
+      token: 'secret',
+      totals_currency: 'USD',
+      updates_a_second: 10,
+      since: { 1: 1 },
+    },
   ]);
 });
 

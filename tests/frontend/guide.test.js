@@ -54,7 +54,7 @@ describe('the example', () => {
     const socket = FakeSocket.last;
     expect(socket.url).toBe('wss://desk.example/ws');
     socket.accept();
-    expect(socket.sent).toEqual([{ type: 'hello', token: 'secret' }]);
+    expect(socket.sent).toEqual([{ type: 'hello', token: 'secret', updates_a_second: 10 }]);
     socket.say(snapshot(portfolio(), portfolio({ account_id: 2, state: state({ account_id: 2, equity: null }) })));
     expect(shown).toEqual({ 1: 'Harbour: 1010.00 USD', 2: 'Harbour: unknown USD' });
     socket.say(trade(1, { equity: '999.00' }));

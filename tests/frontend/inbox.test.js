@@ -49,7 +49,7 @@ test('prices that come together are delivered together, merged to the latest of 
   accept(totalsChanged({ equity: '1.00' }));
   accept(totalsChanged({ equity: '2.00' }));
   expect(delivered).toEqual([]);
-  clock.pass(0);
+  clock.pass(4);
   expect(delivered).toHaveLength(1);
   const last = delivered[0]?.map((one) =>
     one.type === 'update' ? one.state.version : one.type === 'totals' && one.totals.equity,

@@ -68,11 +68,17 @@ describe('connecting', () => {
     expect(opened.sent).toEqual([{ type: 'hello', token: 'secret' }]);
   });
 
-  test('names the accounts and the currency of the totals where they are chosen', () => {
-    started({ accountIds: [3, 4], totalsCurrency: 'EUR' });
+  test('names accounts, currency of the totals and number of updates where they are chosen', () => {
+    started({ accountIds: [3, 4], totalsCurrency: 'EUR', updatesASecond: 5 });
     FakeSocket.last.accept();
     expect(FakeSocket.last.sent).toEqual([
-      { type: 'hello', token: 'secret', account_ids: [3, 4], totals_currency: 'EUR' },
+      {
+        type: 'hello',
+        token: 'secret',
+        account_ids: [3, 4],
+        totals_currency: 'EUR',
+        updates_a_second: 5,
+      },
     ]);
   });
 

@@ -116,6 +116,22 @@ def test_many_ticks_become_few_updates_and_the_last_one_counts(
         assert relay.metric('tidemark_relay_messages_total{type="update"}') < 150
 
 
+def test_who_asks_for_few_updates_gets_few_and_the_last_one(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    fill(book.conn, book.alpha, 100_000)
+    with relay.client(book.token, [book.alpha], hello={"updates_a_second": 2}) as client:
+        client.snapshot()
+        began = time.monotonic()
+        for pips in range(75):
+            tick(book.conn, "EUR/USD", f"1.1{pips:04}", f"1.1{pips + 1:04}")
+            time.sleep(0.02)
+        converge(client, book.conn, book.alpha)
+        seconds = time.monotonic() - began
+        assert client.states[book.alpha].equity == "10074.00"
+        assert relay.metric('tidemark_relay_messages_total{type="update"}') <= 2 + 2 * seconds
+
+
 def test_trades_are_never_merged_under_ticks(relay: Relay, book: SimpleNamespace) -> None:
     with relay.client(book.token) as client:
         client.snapshot()

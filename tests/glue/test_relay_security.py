@@ -457,7 +457,10 @@ values = st.recursive(
     max_leaves=10,
 )
 names = st.sampled_from(
-    ["token", "account_ids", "since", "totals_currency", "only_totals", "points", "sent_at", "x"]
+    [
+        *("token", "account_ids", "since", "totals_currency", "only_totals", "updates_a_second"),
+        *("points", "sent_at", "x"),
+    ]
 )
 messages = st.fixed_dictionaries(
     {"type": st.sampled_from(["hello", "resync", "ping", "curve", "snapshot", ""]) | values}

@@ -241,9 +241,7 @@ def test_changes_are_those_accounts_that_are_not_as_held(
 
 
 def test_of_a_thousand_accounts_only_those_asked_for_are_read(conn: Connection) -> None:
-    conn.execute(
-        "select api.open_account('Account ' || n, 'USD') from generate_series(1, 1000) n"
-    )
+    conn.execute("select api.open_account('Account ' || n, 'USD') from generate_series(1, 1000) n")
     conn.execute("analyze")
     conn.execute("begin")
     conn.execute("select relay.portfolios('{1, 2}')")

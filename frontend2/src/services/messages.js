@@ -11,6 +11,7 @@ export const SUBPROTOCOL = 'tidemark.v1';
 export const HEARTBEAT_SECONDS = 5;
 export const MAX_ACCOUNTS = 1000;
 export const MAX_POINTS = 2000;
+export const MAX_UPDATES_A_SECOND = 20;
 export const MAX_NOTE = 2000;
 
 export const ERROR_CODES = /** @type {const} */ ([
@@ -244,6 +245,8 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  * @property {boolean} [only_totals] Send the totals and no account.
  * @property {Since | null} [since] The last event held of each account: the snapshot's history
  *   reaches back to it.
+ * @property {number} [updates_a_second] So many of an account the client has a use for. It may be
+ *   sent more, up to the default, where others watch the same account.
  */
 
 /**

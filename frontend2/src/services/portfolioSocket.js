@@ -125,6 +125,8 @@ export function retryDelay(attempt, random) {
  * @param {string} options.token
  * @param {number[] | null} [options.accountIds] null is all that the token opens
  * @param {string | null} [options.totalsCurrency] also the totals of these accounts, in this currency
+ * @param {number | null} [options.updatesASecond] of an account, that there is a use for; null is all
+ *   that the relay has
  * @param {() => Record<string, number> | null} [options.since] the last event held of each account:
  *   what has happened since then comes with the next snapshot
  * @param {(message: StateMessage, receivedAt: number) => void} options.onMessage `receivedAt` by the
@@ -141,6 +143,7 @@ export function createPortfolioSocket({
   token,
   accountIds = null,
   totalsCurrency = null,
+  updatesASecond = null,
   since = () => null,
   onMessage,
   onConnection,
@@ -187,6 +190,7 @@ export function createPortfolioSocket({
     const hello = { type: 'hello', token };
     if (accountIds !== null) hello.account_ids = accountIds;
     if (totalsCurrency !== null) hello.totals_currency = totalsCurrency;
+    if (updatesASecond !== null) hello.updates_a_second = updatesASecond;
     send({ ...hello, ...history() });
     onHello((wish) => curves.request(wish, CURVE_TIMEOUT_MS));
   }

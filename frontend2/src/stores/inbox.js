@@ -3,6 +3,8 @@
 
 /** A human reads no faster, and each paint of prices costs the machine time that trades want. */
 export const PRICES_MS = 100;
+/** In which all accounts that were read together arrive. */
+const TOGETHER_MS = 4;
 
 /**
  * Stands between the socket and the store. Prices are painted ten times a second at the most, merged
@@ -51,9 +53,9 @@ export function createInbox({
     deliver(messages);
   }
 
-  /** The first after a while soon, together with those that came with it. */
+  /** The first after a while soon, together with those that come with it. */
   function flushPricesSoon() {
-    pricesTimer ||= timers.setTimeout(flushPrices, Math.max(0, pricesAt + PRICES_MS - now()));
+    pricesTimer ||= timers.setTimeout(flushPrices, Math.max(TOGETHER_MS, pricesAt + PRICES_MS - now()));
   }
 
   function showHappened() {
