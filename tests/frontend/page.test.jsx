@@ -328,6 +328,8 @@ describe('what is to be said of an account', () => {
     expect(summary('drawdown').textContent).toBe('0.00');
     expect(summary('drawdown_pct').textContent).toBe('');
     expect(find('[data-note="under_water_since"]').textContent).toBe('');
+    receive(update({ version: 3 }));
+    expect(summary('drawdown_pct').textContent).toBe('0.49%');
   });
 });
 

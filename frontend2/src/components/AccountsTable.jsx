@@ -8,7 +8,7 @@ import {
 import { LiveCell } from './Amount.jsx';
 import { BrokerMark } from './BrokerFigures.jsx';
 import { AccountFlags } from './Flags.jsx';
-import { createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
+import { clearAmount, createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
 import { RoomRow, useRoom } from './Room.jsx';
 import { TotalsRow } from './TotalsRow.jsx';
 
@@ -216,10 +216,6 @@ function createAccountPainter(row) {
  * @param {string | null} share
  */
 export function paintShare(element, share) {
-  if (share === null) {
-    delete element.dataset.value;
-    element.textContent = '';
-  } else {
-    paintAmount(element, share, { kind: 'share' });
-  }
+  if (share === null) clearAmount(element);
+  else paintAmount(element, share, { kind: 'share' });
 }

@@ -54,7 +54,7 @@ const painted = new WeakMap();
  * @param {AmountKind} [options.kind]
  * @param {Amount | null} [options.like] an amount whose digits this one should have
  * @param {string} [options.unknown] why there may be no value
- * @param {string} [options.unit] shown after the amount
+ * @param {string} [options.unit] shown after the amount; always the same in one element
  */
 export function paintAmount(element, value, { kind = 'money', like = null, unknown = UNKNOWN, unit } = {}) {
   const before = painted.get(element);
@@ -76,18 +76,26 @@ export function paintAmount(element, value, { kind = 'money', like = null, unkno
   }
   element.dataset.value = value;
   const tone = toneOf({ kind, value });
-  if (tone !== undefined) element.dataset.tone = tone;
-  if (unit === undefined) {
-    const only = element.firstChild;
-    // The same text node again: half of the work of a new one.
-    if (only instanceof Text) only.data = text;
-    else element.textContent = text;
-    return;
+  if (tone !== undefined && tone !== element.dataset.tone) element.dataset.tone = tone;
+  const first = element.firstChild;
+  // The same text node again: half of the work of a new one.
+  if (first instanceof Text) {
+    first.data = unit === undefined ? text : `${text} `;
+  } else if (unit === undefined) {
+    element.textContent = text;
+  } else {
+    const suffix = document.createElement('span');
+    suffix.className = 'unit';
+    suffix.textContent = unit;
+    element.replaceChildren(`${text} `, suffix);
   }
-  const suffix = document.createElement('span');
-  suffix.className = 'unit';
-  suffix.textContent = unit;
-  element.replaceChildren(`${text} `, suffix);
+}
+
+/** Leaves nothing where an amount was. @param {HTMLElement} element */
+export function clearAmount(element) {
+  painted.delete(element);
+  delete element.dataset.value;
+  element.textContent = '';
 }
 
 /**
