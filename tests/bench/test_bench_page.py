@@ -130,6 +130,7 @@ def test_bench_commit_to_paint(
         page.go(address(relay, issue_token(conn, watched)))
         page.wait_for("document.querySelector('[data-connection=live]')")
         page.wait_for("document.querySelector('tr[data-fill-id]')")
+        page.evaluate("document.querySelector('.fills').scrollIntoView()")  # trades are in sight
         time.sleep(3)  # the page has compiled what it runs often
         called = trade(database, TRADES)
         fill_ids = list(called)
