@@ -19,6 +19,8 @@ class Frame(NamedTuple):
     data: bytes
     at: float | None = None
     """When what it says became so, in seconds since 1970."""
+    update: "Frame | None" = None
+    """Of a trade: what tells the state after it to those who know of the trade."""
 
 
 class FillHead(msgspec.Struct):
@@ -93,6 +95,11 @@ def broker_frame(account_id: int, broker: str) -> Frame:
 def frames(change: Change, held: Mark) -> list[Frame]:
     """What is not held yet: a trade or another event each, and an update if no trade tells it."""
     rest = f'"state":{change.state},"positions":{change.positions}}}'
+    text = (
+        f'{{"type":"update","account_id":{change.account_id},"event_seq":{change.event_seq},{rest}'
+    )
+    mark = Mark(change.version, change.event_seq)
+    update = Frame("update", change.account_id, mark, text.encode(), change.updated_at)
     made = []
     is_told = change.version <= held.version
     for text in change.events or ():
@@ -105,14 +112,10 @@ def frames(change: Change, held: Mark) -> list[Frame]:
             at = (head.committed_at or head.fill.recorded_at).timestamp()
             is_told = True
         mark = Mark(change.version, head.event_seq)
-        made.append(Frame(head.type, change.account_id, mark, text.encode(), at))
+        alone = update if head.fill is not None else None
+        made.append(Frame(head.type, change.account_id, mark, text.encode(), at, alone))
     if not is_told:
-        text = (
-            f'{{"type":"update","account_id":{change.account_id},'
-            f'"event_seq":{change.event_seq},{rest}'
-        )
-        mark = Mark(change.version, change.event_seq)
-        made.append(Frame("update", change.account_id, mark, text.encode(), change.updated_at))
+        made.append(update)
     return made
 
 

@@ -51,8 +51,11 @@ class Outbox:
             if frame.kind != "update":
                 self._reach_back({frame.account_id: frame.mark.event_seq - 1})
             return
-        if self.is_known(frame):
-            return
+        needed = self.needed(frame)
+        if needed is not None:
+            self._put(needed)
+
+    def _put(self, frame: Frame) -> None:
         older = self._updates.get(frame.account_id)
         if older is not None and frame.kind in ("update", "trade"):  # both tell the state
             self._metrics.merged.inc()
@@ -152,21 +155,24 @@ class Outbox:
         """Leave out what the snapshot holds already."""
         self._snapshot = marks
         self.max_bytes = max(MAX_BYTES, 2 * size)
-        self._events = deque(frame for frame in self._events if not self.is_known(frame))
-        self._updates = {
-            frame.account_id: frame for frame in self._updates.values() if not self.is_known(frame)
-        }
         self._singles.pop(("totals", 0), None)
-        self.byte_count = sum(len(frame.data) for frame in (*self._events, *self._updates.values()))
+        waiting = (*self._events, *self._updates.values())
+        self._events.clear()
+        self._updates.clear()
+        self.byte_count = 0
+        for frame in waiting:
+            self.offer(frame)
 
-    def is_known(self, frame: Frame) -> bool:
-        """Whether the snapshot holds what a frame says."""
+    def needed(self, frame: Frame) -> Frame | None:
+        """What of a frame the snapshot does not hold: of a trade perhaps the state alone."""
         known = self._snapshot.get(frame.account_id)
         if known is None:
-            return False
+            return frame
         if frame.kind == "update":
-            return frame.mark.version <= known.version
-        return frame.mark.event_seq <= known.event_seq
+            return frame if frame.mark.version > known.version else None
+        if frame.mark.event_seq > known.event_seq:
+            return frame
+        return self.needed(frame.update) if frame.update is not None else None
 
     def __len__(self) -> int:
         return len(self._events) + len(self._updates) + len(self._singles) + len(self._brokers)

@@ -132,18 +132,19 @@ class Session:
     def deliver(self, frame: Frame) -> None:
         """Send a frame at once if nothing waits before it, or else put it in line."""
         outbox = self.outbox
+        needed = outbox.needed(frame)
         if (
             self._is_idle
             and not outbox.wake.is_set()
             and not outbox.wants_snapshot
             and not self._refused.done()
             and not self._connection.transport.get_write_buffer_size()
-            and (frame.kind != "update" or self._pace.free_at <= _now())
+            and (needed is None or needed.kind != "update" or self._pace.free_at <= _now())
         ):
-            if not outbox.is_known(frame):
-                broadcast((self._connection,), frame.data, text=True)
-                self._count_update(frame)
-                self._metrics.count_sent(frame.kind, len(frame.data), frame.at)
+            if needed is not None:
+                broadcast((self._connection,), needed.data, text=True)
+                self._count_update(needed)
+                self._metrics.count_sent(needed.kind, len(needed.data), needed.at)
         else:
             outbox.offer(frame)
 

@@ -20,8 +20,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from glue import paths, wire
 from glue.relay import CHANNELS, http, page, session
-from glue.relay.database import MAX_JOINING, Mark
-from glue.relay.frames import Frame
+from glue.relay.database import MAX_JOINING, Change, Mark
+from glue.relay.frames import Frame, frames
 from glue.relay.limits import Gate, Limits
 from glue.relay.metrics import Metrics
 from glue.relay.outbox import MAX_EVENTS, Outbox
@@ -546,6 +546,31 @@ def test_outbox_keeps_trades_and_the_latest_update() -> None:
         offer("update", number, 9000, 0)
     assert outbox.wants_snapshot
     assert len(outbox) == 0
+
+
+def test_of_a_trade_that_the_snapshot_holds_the_newer_state_is_still_sent() -> None:
+    told = '{"type":"trade","event_seq":7,"fill":{"recorded_at":"2026-11-27T00:00:00Z"}}'
+    change = Change(1, 30, 7, 0.0, "{}", "[]", [told])
+    (trade,) = frames(change, Mark(20, 6))
+    outbox = Outbox(Metrics())
+
+    def taken() -> list[tuple[str, Mark]]:
+        return [(f.kind, f.mark) for f in iter(outbox.take, None) if f]
+
+    outbox.begin_snapshot()
+    outbox.offer(trade)  # while the snapshot is read
+    outbox.end_snapshot({1: Mark(25, 7)}, 0)
+    assert taken() == [("update", Mark(30, 7))]
+    outbox.offer(trade)
+    assert taken() == [("update", Mark(30, 7))]
+    outbox.begin_snapshot()
+    outbox.end_snapshot({1: Mark(25, 6)}, 0)
+    outbox.offer(trade)
+    assert taken() == [("trade", Mark(30, 7))], "which tells the state as well"
+    outbox.begin_snapshot()
+    outbox.end_snapshot({1: Mark(30, 7)}, 0)
+    outbox.offer(trade)
+    assert taken() == []
 
 
 # The process ----------------------------------------------------------------------------------
