@@ -20,7 +20,7 @@ class Frame(NamedTuple):
     at: float | None = None
     """When what it says became so, in seconds since 1970."""
     update: "Frame | None" = None
-    """Of a trade: what tells the state after it to those who know of the trade."""
+    """Of the last trade read: what tells the state alone, for those who know of the trade."""
 
 
 class FillHead(msgspec.Struct):
@@ -95,13 +95,8 @@ def broker_frame(account_id: int, broker: str) -> Frame:
 def frames(change: Change, held: Mark) -> list[Frame]:
     """What is not held yet: a trade or another event each, and an update if no trade tells it."""
     rest = f'"state":{change.state},"positions":{change.positions}}}'
-    text = (
-        f'{{"type":"update","account_id":{change.account_id},"event_seq":{change.event_seq},{rest}'
-    )
-    mark = Mark(change.version, change.event_seq)
-    update = Frame("update", change.account_id, mark, text.encode(), change.updated_at)
-    made = []
-    is_told = change.version <= held.version
+    made: list[Frame] = []
+    last_trade = None
     for text in change.events or ():
         head = read_event(text)
         if head.event_seq <= held.event_seq:
@@ -110,13 +105,23 @@ def frames(change: Change, held: Mark) -> list[Frame]:
         if head.fill is not None:
             text = f'{text[:-1]},"read_at":"{now()}",{rest}'  # noqa: PLW2901
             at = (head.committed_at or head.fill.recorded_at).timestamp()
-            is_told = True
+            last_trade = len(made)
         mark = Mark(change.version, head.event_seq)
-        alone = update if head.fill is not None else None
-        made.append(Frame(head.type, change.account_id, mark, text.encode(), at, alone))
-    if not is_told:
-        made.append(update)
+        made.append(Frame(head.type, change.account_id, mark, text.encode(), at))
+    if last_trade is not None:
+        made[last_trade] = made[last_trade]._replace(update=update_frame(change, rest))
+    elif change.version > held.version:
+        made.append(update_frame(change, rest))
     return made
+
+
+def update_frame(change: Change, rest: str) -> Frame:
+    """The state alone; `rest` is its text, with the positions."""
+    text = (
+        f'{{"type":"update","account_id":{change.account_id},"event_seq":{change.event_seq},{rest}'
+    )
+    mark = Mark(change.version, change.event_seq)
+    return Frame("update", change.account_id, mark, text.encode(), change.updated_at)
 
 
 def snapshot_message(text: str, *, may_acknowledge: bool) -> bytes:

@@ -61,7 +61,7 @@ class Round:
         return account_ids[self._next : self._next + min(ACCOUNTS, self._left)]
 
     def end_turn(self, read: int) -> None:
-        """So many accounts have been read."""
+        """So many accounts have been read; after each turn, also of none."""
         self._next += read
         self._left = max(0, self._left - read) if read > 0 else 0
         if self._left == 0:
@@ -69,8 +69,6 @@ class Round:
 
     def _begin(self, count: int, at: str, now: float) -> None:
         self._left, self._began_at, self._is_asked = count, at, False
-        if count == 0:
-            self.completed_at = at
         if self.interval > 0:
             early = self.interval / 4  # the reads that it falls between do not come to the dot
             turns = (now + early) // self.interval

@@ -132,21 +132,24 @@ class Session:
     def deliver(self, frame: Frame) -> None:
         """Send a frame at once if nothing waits before it, or else put it in line."""
         outbox = self.outbox
-        needed = outbox.needed(frame)
         if (
-            self._is_idle
-            and not outbox.wake.is_set()
-            and not outbox.wants_snapshot
-            and not self._refused.done()
-            and not self._connection.transport.get_write_buffer_size()
-            and (needed is None or needed.kind != "update" or self._pace.free_at <= _now())
+            not self._is_idle
+            or outbox.wake.is_set()
+            or outbox.wants_snapshot
+            or self._refused.done()
+            or self._connection.transport.get_write_buffer_size()
         ):
-            if needed is not None:
-                broadcast((self._connection,), needed.data, text=True)
-                self._count_update(needed)
-                self._metrics.count_sent(needed.kind, len(needed.data), needed.at)
-        else:
             outbox.offer(frame)
+            return
+        needed = outbox.needed(frame)
+        if needed is None:
+            return
+        if needed.kind == "update" and self._pace.free_at > _now():
+            outbox.offer(needed)
+            return
+        broadcast((self._connection,), needed.data, text=True)
+        self._count_update(needed)
+        self._metrics.count_sent(needed.kind, len(needed.data), needed.at)
 
     def _count_update(self, frame: Frame) -> None:
         if frame.kind in ("update", "broker"):

@@ -72,6 +72,7 @@ def test_a_client_without_accounts_lacks_none() -> None:
     rounds = Round()
     rounds.ask()
     assert list(rounds.turn([], "T1", 0.0)) == []
+    rounds.end_turn(0)
     assert (rounds.completed_at, bool(rounds)) == ("T1", False)
 
 

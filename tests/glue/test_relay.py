@@ -573,6 +573,16 @@ def test_of_a_trade_that_the_snapshot_holds_the_newer_state_is_still_sent() -> N
     assert taken() == []
 
 
+def test_many_trades_that_the_snapshot_holds_tell_the_state_once() -> None:
+    told = '{"type":"trade","event_seq":%s,"fill":{"recorded_at":"2026-11-27T00:00:00Z"}}'
+    change = Change(1, 30, 8, 0.0, "{}", "[]", [told % 6, told % 7, told % 8])
+    outbox = Outbox(Metrics())
+    outbox.begin_snapshot()
+    outbox.end_snapshot({1: Mark(25, 8)}, 0)
+    needed = [frame for made in frames(change, Mark(20, 5)) if (frame := outbox.needed(made))]
+    assert [(frame.kind, frame.mark) for frame in needed] == [("update", Mark(30, 8))]
+
+
 # The process ----------------------------------------------------------------------------------
 
 
