@@ -146,6 +146,17 @@ selector => [...document.querySelectorAll(selector)].map(row => [
 """
 
 
+def fills_by_scrolling(page: Page) -> list[str]:
+    """The fills of the chosen account, as one sees them who scrolls to the last."""
+    seen = []
+    for number in range(count(page, ".fills tbody")):
+        block = page.locator(".fills tbody").nth(number)
+        block.scroll_into_view_if_needed()
+        block.locator("tr[data-fill-id]").first.wait_for()
+        seen += block.locator("tr").evaluate_all("rows => rows.map((row) => row.dataset.fillId)")
+    return seen
+
+
 def rows(page: Page, selector: str) -> dict[str, dict[str, str | None]]:
     """The cells of each row, in the order of the page."""
     return dict(page.evaluate(READ_ROWS, selector))
@@ -387,9 +398,7 @@ def test_more_than_can_be_shown_is_said(distant: Page, line: Line, book: SimpleN
     assert missed.get_attribute("data-count") == "120"
     assert missed.inner_text().startswith("Alpha: 120 events between ")
     distant.click("button:has-text('all 500')")
-    distant.locator(".fills tbody").last.scroll_into_view_if_needed()
-    until(lambda: count(distant, "tr[data-fill-id]") == 500)
-    shown = list(rows(distant, "tr[data-fill-id]"))
+    shown = fills_by_scrolling(distant)
     every = factories.every(
         book.conn,
         "select fill_id from api.fills where account_id = %s order by event_seq desc",

@@ -525,24 +525,38 @@ describe('many accounts', () => {
     expect(find('table.accounts').getAttribute('aria-rowcount')).toBe('101');
   });
 
-  test('fills below the first ten are there only where they are seen, and in order', () => {
-    const fills = Array.from({ length: 30 }, (_, index) => fill({ event_seq: 30 - index }));
-    show(portfolio({ event_seq: 30, fills }));
+  test('of the fills the latest are there, older blocks only where they are seen, all in order', () => {
+    const fills = Array.from({ length: 40 }, (_, index) => fill({ event_seq: 45 - index }));
+    show(portfolio({ event_seq: 45, fills }));
     const seqs = () =>
       [...document.querySelectorAll('tr[data-fill-id]')].map((row) => Number(row.getAttribute('data-fill-id')) - 100);
     const down = (/** @type {number} */ from, /** @type {number} */ to) =>
       Array.from({ length: from - to + 1 }, (_, index) => from - index);
-    expect(seqs()).toEqual(down(30, 21));
-    const rest = observed.find(({ element }) => element.closest('.fills'));
-    const see = (/** @type {boolean} */ isIntersecting) =>
-      act(() => rest?.tell([{ isIntersecting, boundingClientRect: { height: 560 } }]));
-    see(true);
-    expect(seqs()).toEqual(down(30, 1));
-    see(false);
-    receive(trade(31));
-    expect(seqs()).toEqual(down(31, 22));
-    see(true);
-    expect(seqs()).toEqual(down(31, 1));
+    const blocks = () => [...document.querySelectorAll('.fills tbody')];
+    const heights = () =>
+      [...document.querySelectorAll('.fills .room td')].map((one) => /** @type {HTMLElement} */ (one).style.height);
+    const see = (/** @type {number} */ block, /** @type {boolean} */ isIntersecting) => {
+      const height = isIntersecting ? 29 : 30 * (blocks()[block]?.querySelectorAll('tr').length ?? 0);
+      const { tell } = observed.find(({ element }) => element === blocks()[block]) ?? {};
+      act(() => tell?.([{ isIntersecting, boundingClientRect: { height } }]));
+    };
+    expect(blocks()).toHaveLength(5);
+    expect(seqs()).toEqual(down(45, 30));
+    expect(heights()).toEqual(['290px', '290px', '116px']);
+    see(2, true);
+    see(3, true);
+    expect(seqs()).toEqual(down(45, 10));
+    see(2, false);
+    expect(seqs()).toEqual([...down(45, 30), ...down(19, 10)]);
+    expect(heights()).toEqual(['300px', '116px']);
+    see(2, true);
+    for (let block = 0; block < 5; block += 1) see(block, false);
+    expect(seqs()).toEqual(down(45, 30));
+    for (let seq = 46; seq <= 52; seq += 1) receive(trade(seq));
+    expect(seqs()).toEqual(down(52, 40));
+    expect(heights()).toEqual(['300px', '300px', '300px', '116px']);
+    for (let block = 0; block < blocks().length; block += 1) see(block, true);
+    expect(seqs()).toEqual(down(52, 6));
   });
 
   test('positions below the first ten are there only where they are seen, with their figures', () => {

@@ -119,7 +119,7 @@ function useFound(accountIds, search) {
  */
 function Rows({ ids, isFirst }) {
   const body = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
-  const room = useRoom(body, isFirst ? 0 : ids.length);
+  const room = useRoom(body, ids.length, isFirst);
   return (
     <tbody ref={body}>
       {room === null ? (

@@ -4,20 +4,23 @@ import { FILLS_KEPT, selectFills, usePortfolioStore } from '../stores/portfolioS
 import { AmountCell } from './Amount.jsx';
 import { RoomRow, useRoom } from './Room.jsx';
 
+/** @import { ReactNode } from 'react' */
 /** @import { Fill } from '../services/messages.js' */
 
 const COLUMNS = 8;
-/** Always there; a new fill moves all that stand below it, so those are there only where seen. */
-const FIRST_ROWS = 10;
+/**
+ * A fill stays in its block while newer ones come above, so the browser moves the blocks below and
+ * neither lays out nor paints what is in them. Those of the latest fills are always there.
+ */
+const BLOCK_ROWS = 10;
+const FIRST_BLOCKS = 2;
 
 /** @param {{ accountId: number }} props */
 export function FillsTable({ accountId }) {
   const fills = usePortfolioStore(selectFills(accountId)) ?? [];
   const [firstSeen] = useState(() => fills[0]?.event_seq ?? 0);
   const [showsAll, setShowsAll] = useState(false);
-  const rest = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
   const shown = showsAll ? fills : fills.slice(0, FILLS_KEPT);
-  const room = useRoom(rest, shown.length - FIRST_ROWS);
   const row = (/** @type {Fill} */ fill) => (
     <FillRow key={fill.fill_id} fill={fill} isNew={fill.event_seq > firstSeen} />
   );
@@ -56,22 +59,43 @@ export function FillsTable({ accountId }) {
           </th>
         </tr>
       </thead>
-      <tbody>
-        {fills.length === 0 && (
+      {fills.length === 0 && (
+        <tbody>
           <tr className="empty">
             <td colSpan={COLUMNS}>No fills yet</td>
           </tr>
-        )}
-        {shown.slice(0, FIRST_ROWS).map(row)}
-      </tbody>
-      <tbody ref={rest}>
-        {room === null ? (
-          shown.slice(FIRST_ROWS).map(row)
-        ) : (
-          <RoomRow columns={COLUMNS} room={room} />
-        )}
-      </tbody>
+        </tbody>
+      )}
+      {blocksOf(shown).map(([number, block], index) => (
+        <Block key={number} rows={block.length} isFirst={index < FIRST_BLOCKS}>
+          {block.map(row)}
+        </Block>
+      ))}
     </table>
+  );
+}
+
+/** By number, the latest first. @param {Fill[]} fills */
+function blocksOf(fills) {
+  /** @type {Map<number, Fill[]>} */
+  const blocks = new Map();
+  for (const fill of fills) {
+    const number = Math.floor(fill.event_seq / BLOCK_ROWS);
+    const block = blocks.get(number);
+    if (block) block.push(fill);
+    else blocks.set(number, [fill]);
+  }
+  return [...blocks];
+}
+
+/** @param {{ rows: number, isFirst: boolean, children: ReactNode }} props */
+function Block({ rows, isFirst, children }) {
+  const body = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
+  const room = useRoom(body, rows, isFirst);
+  return (
+    <tbody ref={body}>
+      {isFirst || room === null ? children : <RoomRow columns={COLUMNS} room={room} />}
+    </tbody>
   );
 }
 

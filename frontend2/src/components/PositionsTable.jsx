@@ -36,7 +36,8 @@ export function PositionsTable({ accountId }) {
   const painters = useRef(/** @type {Painters} */ (new Map()));
   const rest = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
   const rows = texts === '' ? [] : texts.split('\n').map((text) => text.split(' '));
-  const room = useRoom(rest, rows.length - FIRST_ROWS);
+  const below = Math.max(rows.length - FIRST_ROWS, 0);
+  const room = useRoom(rest, below, below === 0);
   // One listener for all rows: an account may hold hundreds.
   useLive(
     selectPositions(accountId),

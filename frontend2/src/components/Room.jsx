@@ -11,30 +11,32 @@ const ROW_HEIGHT = 29;
 const canObserve = () => typeof IntersectionObserver !== 'undefined';
 
 /**
- * Null while the element is in sight, or nearly; otherwise the height that it had, so that what is in
- * it can leave its room and nothing else. Rows out of sight are not free: the browser lays them out
+ * Null while a body of a table is in sight, or nearly; otherwise the height of its rows, so that they
+ * can leave their room and nothing else. Rows out of sight are not free: the browser lays them out
  * and paints them with each change above them.
- * @param {RefObject<Element | null>} element
- * @param {number} rows of which it leaves the room to begin with; where there are none it is in sight
+ * @param {RefObject<HTMLTableSectionElement | null>} body
+ * @param {number} rows that it has while it is in sight
+ * @param {boolean} isFirst taken for in sight until it is seen
  */
-export function useRoom(element, rows) {
-  const [room, setRoom] = useState(rows > 0 && canObserve() ? rows * ROW_HEIGHT : null);
+export function useRoom(body, rows, isFirst) {
+  const [rowHeight, setRowHeight] = useState(isFirst || !canObserve() ? null : ROW_HEIGHT);
   useEffect(() => {
-    if (!element.current || !canObserve()) return undefined;
+    const { current } = body;
+    if (!current || !canObserve()) return undefined;
     const observer = new IntersectionObserver(
       (entries) => {
         const entry = entries.at(-1);
         if (!entry) return;
-        const height = entry.boundingClientRect.height;
-        setRoom((before) => (entry.isIntersecting ? null : (before ?? height)));
+        const height = entry.boundingClientRect.height / Math.max(current.rows.length, 1);
+        setRowHeight((before) => (entry.isIntersecting ? null : (before ?? height)));
       },
       // The second is for what scrolls for itself within the page.
       /** @type {IntersectionObserverInit} */ ({ rootMargin: MARGIN, scrollMargin: MARGIN }),
     );
-    observer.observe(element.current);
+    observer.observe(current);
     return () => observer.disconnect();
-  }, [element]);
-  return room;
+  }, [body]);
+  return rowHeight === null ? null : rowHeight * rows;
 }
 
 /** What stands in a table for rows that are out of sight. @param {{ columns: number, room: number }} props */
