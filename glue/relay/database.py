@@ -59,7 +59,7 @@ class Change(NamedTuple):
 
 
 class OpenSession(NamedTuple):
-    """What a token opens: a row of api.open_session."""
+    """What a token opens: a row of api.open_sessions."""
 
     token_id: int
     account_ids: list[int]
@@ -184,9 +184,9 @@ class Database:
         rows = await self._reads.fetch(
             "select account_id, version, event_seq, updated_at, state, positions, events"
             " from api.portfolio_changes(%s::bigint[], %s::bigint[], %s::bigint[])",
-            list(held),
-            [mark.version for mark in held.values()],
-            [mark.event_seq for mark in held.values()],
+            _array(held),
+            _array(mark.version for mark in held.values()),
+            _array(mark.event_seq for mark in held.values()),
         )
         return [Change(*row) for row in rows]
 
@@ -236,10 +236,7 @@ class Database:
     async def open_sessions(self, tokens: Iterable[str]) -> dict[str, OpenSession]:
         """What these tokens open now; invalid ones are left out."""
         rows = await self._joins.fetch(
-            "select wanted.token, session.token_id, session.account_ids,"
-            " session.may_acknowledge"
-            " from unnest(%s::text[]) wanted (token)"
-            " cross join lateral api.open_session(wanted.token) session",
+            "select token, token_id, account_ids, may_acknowledge from api.open_sessions(%s::text[])",
             list(tokens),
         )
         return {
@@ -284,6 +281,11 @@ class Database:
             except (psycopg.Error, TimeoutError) as error:
                 report(False, str(error).strip())
             await asyncio.sleep(backoff.delay())
+
+
+def _array(numbers: Iterable[int]) -> str:
+    """An array as PostgreSQL reads it: the driver would look at each number for its type."""
+    return "{%s}" % ",".join(map(str, numbers))
 
 
 def _own_sqlstate(error: BaseException) -> str:

@@ -3,7 +3,8 @@
 -- times a second for up to all accounts, so positions are valued once for both, no view is read,
 -- and the plan is a generic one: planning anew takes longer than running.
 -- Each account comes back by the primary keys of what it is made of, however many are asked for; a
--- join of two intermediate results would be planned for the ten that a generic plan expects.
+-- join of two intermediate results would be planned for the ten that a generic plan expects. To
+-- memoize what was found for another account takes longer than to find it again.
 create or replace function relay.portfolios(p_account_ids bigint[])
 returns table (
     account_id bigint,
@@ -17,12 +18,13 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set jit = off
+set enable_memoize = off
 as $$
 #variable_conflict use_column
 begin
     return query
     with wanted as materialized (
-        select a.account_id, a.currency, a.money_scale, a.hedged_margin
+        select a.account_id, a.currency, a.money_scale, a.position_mode, a.hedged_margin
         from unnest(p_account_ids) w (account_id)
         join ledger.accounts a on a.account_id = w.account_id
     ),
@@ -35,6 +37,7 @@ begin
         select
             a.account_id,
             a.money_scale,
+            a.position_mode,
             a.hedged_margin,
             p.instrument_id,
             p.quantity,
@@ -55,7 +58,7 @@ begin
         left join rates c on c.from_currency = i.quote_currency and c.to_currency = a.currency
         offset 0  -- each figure is computed once
     ),
-    valued as (
+    valued as materialized (
         select
             p.*,
             p.units * p.price - p.cost as pnl_quote,
@@ -65,21 +68,43 @@ begin
                 abs(p.units) * p.mid * p.margin_rate, p.rate, p.money_scale
             ) as margin_used
         from priced p
-        offset 0
     ),
-    by_instrument as (
+    -- As equity.hedge_reliefs, whose join would be planned for few positions.
+    hedge_reliefs as (
         select
             v.account_id,
-            v.symbol,
+            sum(v.margin_used) - case when v.hedged_margin = 'net'
+                then equity.to_account_currency(
+                    abs(sum(v.units)) * v.mid * v.margin_rate, v.rate, v.money_scale
+                )
+                else max(v.margin_used) end as margin_relief
+        from valued v
+        where v.position_mode = 'hedging'
+        group by
+            v.account_id, v.instrument_id, v.hedged_margin, v.mid, v.margin_rate, v.rate,
+            v.money_scale
+        having count(*) = 2
+    ),
+    by_account as (
+        select
+            v.account_id,
             sum(v.mid_pnl) as mid_pnl,
-            case when count(*) = 1 then sum(v.margin_used)
-                 when v.hedged_margin = 'net' then equity.to_account_currency(
-                     abs(sum(v.units)) * v.mid * v.margin_rate, v.rate, v.money_scale
-                 )
-                 else max(v.margin_used) end as margin_used,
+            sum(v.margin_used) as margin_used,
             min(v.priced_at) as priced_at,
             min(v.fresh_until) as fresh_until,
-            string_agg(
+            '[' || coalesce(
+                -- long before short
+                string_agg(v.position, ',' order by v.symbol, v.quantity desc), ''
+            ) || ']' as positions
+        from (
+            select
+                v.account_id,
+                v.symbol,
+                v.quantity,
+                v.mid_pnl,
+                v.margin_used,
+                v.priced_at,
+                v.fresh_until,
                 '{"symbol":' || relay.words(v.symbol)
                 || ',"quote_currency":"' || v.quote_currency
                 || '","side":"' || case when v.quantity > 0 then 'long' else 'short' end
@@ -94,24 +119,13 @@ begin
                 || ',"is_priced":' || (v.pnl is not null)::text
                 || ',"priced_at":' || relay.instant(v.priced_at)
                 || ',"fresh_until":' || relay.instant(v.fresh_until)
-                || '}',
-                ',' order by v.quantity desc  -- long before short
-            ) as positions
-        from valued v
-        group by
-            v.account_id, v.instrument_id, v.symbol, v.hedged_margin, v.mid, v.margin_rate, v.rate,
-            v.money_scale
-    ),
-    by_account as (
-        select
-            account_id,
-            sum(mid_pnl) as mid_pnl,
-            sum(margin_used) as margin_used,
-            min(priced_at) as priced_at,
-            min(fresh_until) as fresh_until,
-            '[' || coalesce(string_agg(positions, ',' order by symbol), '') || ']' as positions
-        from by_instrument
-        group by account_id
+                || '}' as position
+            from valued v
+            union all
+            select account_id, null, null, null, -margin_relief, null, null, null
+            from hedge_reliefs
+        ) v
+        group by v.account_id
     )
     select
         s.account_id,

@@ -26,7 +26,7 @@ def secret_of(output: str) -> str:
 
 
 def opened(conn: Connection, secret: str) -> list[int] | None:
-    row = conn.execute("select account_ids from api.open_session(%s)", [secret]).fetchone()
+    row = conn.execute("select account_ids from api.open_sessions(%s)", [[secret]]).fetchone()
     return None if row is None else list(row[0])
 
 

@@ -68,7 +68,7 @@ def test_a_token_that_may_acknowledges_in_its_name(
     conn: Connection, broker: HandBroker, discrepancy_id: int
 ) -> None:
     secret = token(conn, [broker.account_id])
-    assert one(conn, "select may_acknowledge from api.open_session(%s)", [secret]) == {
+    assert one(conn, "select may_acknowledge from api.open_sessions(%s)", [[secret]]) == {
         "may_acknowledge": True
     }
     done = acknowledge(conn, secret, discrepancy_id, "asked them")

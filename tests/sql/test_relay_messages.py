@@ -358,7 +358,7 @@ EXECUTABLE = [
     "api.acknowledge_with_token",
     "api.broker_changes",
     "api.curve_columns",
-    "api.open_session",
+    "api.open_sessions",
     "api.portfolio_changes",
     "api.rolled_up_before",  # for everybody, since views call it
     "api.snapshot_message",

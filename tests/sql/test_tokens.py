@@ -13,7 +13,7 @@ def test_a_token_opens_each_named_account_once(conn: Connection) -> None:
         "select token from api.issue_token('desk', %s::bigint[])",
         [[[second, first], [first, second]]],
     )["token"]
-    session = one(conn, "select account_ids from api.open_session(%s)", [token])
+    session = one(conn, "select account_ids from api.open_sessions(%s)", [[token]])
     assert session["account_ids"] == [first, second]
 
 

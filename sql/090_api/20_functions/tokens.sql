@@ -72,27 +72,33 @@ $$;
 comment on function api.revoke_token is
     'Ends a dashboard token at once and returns it as it stands in api.tokens.';
 
--- What a token opens: no row for one that is unknown, expired or revoked.
-create or replace function api.open_session(p_token text)
+-- What tokens open: no row for one that is unknown, expired or revoked. All at once, since a relay
+-- asks twice a second for those of all its clients.
+create or replace function api.open_sessions(p_tokens text[])
 returns table (
-    token_id bigint, account_ids bigint[], expires_at timestamptz, may_acknowledge boolean
+    token text,
+    token_id bigint,
+    account_ids bigint[],
+    expires_at timestamptz,
+    may_acknowledge boolean
 )
 language sql stable
 security definer  -- the relay may check a token, but not read the table
 set search_path = pg_catalog, pg_temp
 as $$
     select
+        wanted.token,
         t.token_id,
         coalesce(t.account_ids, array(select account_id from ledger.accounts order by account_id)),
         t.expires_at,
         t.may_acknowledge
-    from relay.tokens t
-    where t.token_hash = relay.token_hash(p_token)
-      and t.revoked_at is null and t.expires_at > now();
+    from unnest(p_tokens) wanted (token)
+    join relay.tokens t on t.token_hash = relay.token_hash(wanted.token)
+    where t.revoked_at is null and t.expires_at > now();
 $$;
 
-comment on function api.open_session is
-    'The accounts that a valid dashboard token opens, and whether it may acknowledge; no row for '
-    'any other token.';
+comment on function api.open_sessions is
+    'The accounts that each of these dashboard tokens opens, and whether it may acknowledge; '
+    'no row for one that is not valid.';
 
-grant execute on function api.open_session to tidemark_relay;
+grant execute on function api.open_sessions to tidemark_relay;
