@@ -13,7 +13,7 @@ from glue.relay.session import Session
 from glue.wire import MAX_UPDATES_A_SECOND, Acknowledge, CurveRequest
 
 PRICE_INTERVAL = 1 / MAX_UPDATES_A_SECOND
-"""Seconds from one read of all that is watched to the next at least, and a ninth of it free."""
+"""Seconds from one read of all that is watched to the next at least, and some of it free."""
 CHUNK = 100
 """Accounts that are read together."""
 READERS = 2
@@ -288,7 +288,7 @@ class Hub:
             for session, turn in turns.items():
                 session.round.end_turn(len(turn))
             took = _now() - began
-            await asyncio.sleep(max(PRICE_INTERVAL - took, took / 8))
+            await asyncio.sleep(max(PRICE_INTERVAL - took, took / 16))
 
     def _ask_for_rounds(self) -> None:
         self._price_hint.clear()

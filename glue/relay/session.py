@@ -144,16 +144,14 @@ class Session:
         needed = outbox.needed(frame)
         if needed is None:
             return
-        if needed.kind == "update" and self._pace.free_at > _now():
-            outbox.offer(needed)
-            return
+        if needed.kind == "update":
+            at = _now()
+            if self._pace.free_at > at:
+                outbox.offer(needed)
+                return
+            self._pace.count(len(needed.data), at)
         broadcast((self._connection,), needed.data, text=True)
-        self._count_update(needed)
         self._metrics.count_sent(needed.kind, len(needed.data), needed.at)
-
-    def _count_update(self, frame: Frame) -> None:
-        if frame.kind in ("update", "broker"):
-            self._pace.count(len(frame.data), _now())
 
     # What the client says --------------------------------------------------------------------
 
@@ -275,7 +273,8 @@ class Session:
                 snapshot_at = _now() + SNAPSHOT_INTERVAL
             elif frame := outbox.take(with_updates=self._pace.free_at <= _now()):
                 await self._send_text(frame.kind, frame.data, at=frame.at)
-                self._count_update(frame)
+                if frame.kind in ("update", "broker"):
+                    self._pace.count(len(frame.data), _now())
             elif outbox.wants_heartbeat:
                 outbox.wants_heartbeat = False
                 await self._send_heartbeat()
