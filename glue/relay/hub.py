@@ -14,8 +14,10 @@ from glue.wire import MAX_UPDATES_A_SECOND, Acknowledge, CurveRequest
 
 PRICE_INTERVAL = 1 / MAX_UPDATES_A_SECOND
 """Seconds from one read of all that is watched to the next at least, and some of it free."""
-CHUNK = 100
+CHUNK = 250
 """Accounts that are read together."""
+SENT_TOGETHER = 50
+"""Changes that are sent before what has come meanwhile is looked at: a trade must not wait long."""
 READERS = 2
 """Reads at the same time, for prices and for accounts that were named each."""
 TOTALS_INTERVAL = 0.25
@@ -307,8 +309,10 @@ class Hub:
                 held = {account: self._held[account] for account in some if account in self._held}
                 with self._metrics.read_seconds.labels(lane).time():
                     changes = await self._database.changes(held)
-            for change in changes:
+            for number, change in enumerate(changes, 1):
                 self._send_out(change, held[change.account_id])
+                if number % SENT_TOGETHER == 0:
+                    await asyncio.sleep(0)
 
         starts = range(0, max(1, len(account_ids)), CHUNK)
         results = await asyncio.gather(
