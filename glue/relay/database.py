@@ -236,7 +236,8 @@ class Database:
     async def open_sessions(self, tokens: Iterable[str]) -> dict[str, OpenSession]:
         """What these tokens open now; invalid ones are left out."""
         rows = await self._joins.fetch(
-            "select token, token_id, account_ids, may_acknowledge from api.open_sessions(%s::text[])",
+            "select token, token_id, account_ids, may_acknowledge"
+            " from api.open_sessions(%s::text[])",
             list(tokens),
         )
         return {
@@ -285,7 +286,7 @@ class Database:
 
 def _array(numbers: Iterable[int]) -> str:
     """An array as PostgreSQL reads it: the driver would look at each number for its type."""
-    return "{%s}" % ",".join(map(str, numbers))
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def _own_sqlstate(error: BaseException) -> str:
