@@ -21,6 +21,8 @@ from glue import wire
 
 UPDATED_AT = re.compile(rb'"updated_at" ?: ?"[^"T]+T(\d\d):(\d\d):([\d.]+)')
 TEXT, PING = 1, 9
+BUFFER = memoryview(bytearray(65_536))
+"""Where all clients read into, one after the other: a buffer for each read would cost more."""
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -39,7 +41,7 @@ class Hello(NamedTuple):
     account_id: int
 
 
-class Client(asyncio.Protocol):
+class Client(asyncio.BufferedProtocol):
     """One connection, from the handshake on."""
 
     def __init__(self, hello: Hello, states: array, arrivals: array, host: str) -> None:
@@ -64,9 +66,12 @@ class Client(asyncio.Protocol):
         if not self.is_hydrated.done():
             self.is_hydrated.set_exception(ConnectionError("the relay closed the connection"))
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
         now = time.time()
-        data = self._rest + data
+        data = self._rest + BUFFER[:nbytes]
         if not self._is_open:
             head, found, data = data.partition(b"\r\n\r\n")
             if not found:
