@@ -69,7 +69,10 @@ comment on function equity.redo_rollups is
     'Makes these buckets of these accounts anew from the finer bars.';
 
 -- Account by account, since indexes begin with it: a day of bars is not read for each minute.
--- Locks: equity.rollup_clock, in the caller.
+-- A query that was planned before a chunk was made does not read it, and would miss what the clock
+-- says is there. So a new chunk is shown when no such query is left: they hold the table.
+-- Locks: equity.rollup_clock, in the caller; the table, where it gets a chunk.
+-- Raises: lock_not_available where queries hold the table for too long.
 create or replace function equity.roll_up(
     p_grain text, p_source text, p_from timestamptz, p_to timestamptz
 ) returns void
@@ -80,12 +83,16 @@ set enable_mergejoin = off
 set enable_seqscan = off
 set jit = off
 set max_parallel_workers_per_gather = 0
+set lock_timeout = '100ms'  -- queries that come wait as long
 as $$
 -- @plpgsql_check_options: security_warnings = off
+declare
+    v_table constant regclass := 'equity.rollups_' || p_grain;
+    v_chunks constant bigint := (select count(*) from pg_inherits where inhparent = v_table);
 begin
     execute format(
-        'insert into equity.%I %s',
-        'rollups_' || p_grain,
+        'insert into %s %s',
+        v_table,
         equity.table_query(
             p_grain, p_source,
             'account_id in (select c.account_id from equity.curves c)'
@@ -93,6 +100,9 @@ begin
         )
     )
     using p_from, p_to;
+    if (select count(*) from pg_inherits where inhparent = v_table) > v_chunks then
+        execute format('lock table only %s in access exclusive mode', v_table);
+    end if;
 end
 $$;
 
@@ -100,8 +110,8 @@ comment on function equity.roll_up is 'Makes the buckets of a stretch that has n
 
 -- Rolls up the full buckets of the finest grain that has any, in a transaction of its own: no
 -- closing waits for it, and until then such buckets are made when they are read. False when there
--- is none, or while someone writes bars.
--- Locks: equity.rollup_clock.
+-- is none, or while someone writes bars or reads for long what gets a new chunk.
+-- Locks: equity.rollup_clock; the table of the grain, where it gets a chunk.
 create or replace function equity.roll_up_next() returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -135,6 +145,9 @@ begin
         return true;
     end if;
     return false;
+exception
+    when lock_not_available then
+        return false;
 end
 $$;
 

@@ -14,6 +14,7 @@ import pytest
 from glue import migrate
 from tests.conftest import Connection, Database
 from tests.factories import D, Row, account, every, one
+from tests.supervisors import until
 
 NIGHT = datetime(2026, 1, 5, 23, 58, 50, tzinfo=UTC)
 """Ten seconds before a minute ends, seventy before a day does."""
@@ -475,6 +476,45 @@ def test_rollups_are_true_while_they_are_refreshed(database: Database, conn: Con
         assert rollups(conn) == expected
     assert rollups(conn) == expected
     assert_true(conn)
+
+
+def test_who_was_planned_before_the_first_rollups_misses_none(
+    database: Database, conn: Connection
+) -> None:
+    """Of a hypertable a plan reads the chunks that there were when it was made."""
+    insert(conn, walk(random.Random(4), 1, [NIGHT + timedelta(hours=n) for n in range(100)]))
+    close_all(conn)
+    expected = every(conn, "select bucket_at, bar_count from equity.curve_1d order by 1")
+    conn.execute(
+        "create function pause_while_planning() returns bigint language plpgsql immutable as $$"
+        " begin perform pg_advisory_lock_shared(42); return null; end $$"
+    )
+    read = []
+
+    def reading() -> None:
+        with database.connect() as other:
+            read.extend(
+                every(
+                    other,
+                    "select bucket_at, bar_count from equity.curve_1d"
+                    " union select null, pause_while_planning() order by 1",
+                )
+            )
+
+    conn.execute("select pg_advisory_lock(42)")
+    reader = threading.Thread(target=reading)
+    reader.start()
+    waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+    until(lambda: one(conn, waiting)["count"] == 1, "the reader is being planned")
+    conn.execute("call api.refresh_rollups()")
+    conn.execute("select pg_advisory_unlock(42)")
+    reader.join()
+    assert read[:-1] == expected
+
+    conn.execute("call api.refresh_rollups()")
+    assert every(conn, "select bucket_at, bar_count from equity.curve_1d order by 1") == expected
+    if edition(conn) == "apache":
+        assert one(conn, "select count(*) from equity.rollups_1d")["count"] == len(expected) - 1
 
 
 def test_rebuilding_old_bars_holds_in_the_columnstore_too(conn: Connection) -> None:
