@@ -201,24 +201,24 @@ class Database:
         return await self._joins.fetch_text(
             "select api.snapshot_message"
             "(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s)",
-            list(account_ids),
-            list(since),
-            list(since.values()),
-            list(total_account_ids),
+            _array(account_ids),
+            _array(since),
+            _array(since.values()),
+            _array(total_account_ids),
             currency,
         )
 
     async def totals(self, account_ids: Sequence[int], currency: str) -> str:
         """The message with the totals of these accounts."""
         return await self._reads.fetch_text(
-            "select api.totals_message(%s::bigint[], %s)", list(account_ids), currency
+            "select api.totals_message(%s::bigint[], %s)", _array(account_ids), currency
         )
 
     async def broker_changes(self, hashes: Mapping[int, str]) -> list[tuple[int, str]]:
         """What brokers said last, as a JSON text, where it has another hash than these."""
         rows = await self._reads.fetch(
             "select account_id, broker from api.broker_changes(%s::bigint[], %s::text[])",
-            list(hashes),
+            _array(hashes),
             list(hashes.values()),
         )
         return [(account_id, broker) for account_id, broker in rows]
