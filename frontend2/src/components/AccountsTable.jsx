@@ -9,7 +9,7 @@ import { LiveCell } from './Amount.jsx';
 import { BrokerMark } from './BrokerFigures.jsx';
 import { AccountFlags } from './Flags.jsx';
 import { clearAmount, createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
-import { RoomRow, useRoom } from './Room.jsx';
+import { RoomRows } from './Room.jsx';
 import { TotalsRow } from './TotalsRow.jsx';
 
 /** @import { AccountState } from '../services/messages.js' */
@@ -81,7 +81,13 @@ export function AccountsTable() {
         </thead>
         <TotalsRow />
         {chunks.map((ids, index) => (
-          <Rows key={ids[0]} ids={ids} isFirst={index === 0} />
+          <RoomRows
+            key={ids[0]}
+            columns={COLUMNS.length + 1}
+            items={ids}
+            row={accountRow}
+            isFirst={index === 0}
+          />
         ))}
         {found.length === 0 && (
           <tbody>
@@ -112,24 +118,8 @@ function useFound(accountIds, search) {
   });
 }
 
-/**
- * Rows that are out of sight leave their room and nothing else: a thousand accounts cost what a
- * screen of them costs.
- * @param {{ ids: number[], isFirst: boolean }} props
- */
-function Rows({ ids, isFirst }) {
-  const body = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
-  const room = useRoom(body, ids.length, isFirst);
-  return (
-    <tbody ref={body}>
-      {room === null ? (
-        ids.map((accountId) => <AccountRow key={accountId} accountId={accountId} />)
-      ) : (
-        <RoomRow columns={COLUMNS.length + 1} room={room} />
-      )}
-    </tbody>
-  );
-}
+/** @param {number} accountId */
+const accountRow = (accountId) => <AccountRow key={accountId} accountId={accountId} />;
 
 /** Follows its own account only, so that the update of one leaves the other rows alone. */
 export const AccountRow = memo(

@@ -1,10 +1,9 @@
-import { memo, useRef, useState } from 'react';
+import { memo, useState } from 'react';
 import { formatFull, formatInstant } from '../format.js';
 import { FILLS_KEPT, selectFills, usePortfolioStore } from '../stores/portfolioStore.js';
 import { AmountCell } from './Amount.jsx';
-import { RoomRow, useRoom } from './Room.jsx';
+import { RoomRows } from './Room.jsx';
 
-/** @import { ReactNode } from 'react' */
 /** @import { Fill } from '../services/messages.js' */
 
 const COLUMNS = 8;
@@ -67,9 +66,14 @@ export function FillsTable({ accountId }) {
         </tbody>
       )}
       {blocksOf(shown).map(([number, block], index) => (
-        <Block key={number} rows={block.length} isFirst={index < FIRST_BLOCKS}>
-          {block.map(row)}
-        </Block>
+        <RoomRows
+          key={number}
+          columns={COLUMNS}
+          items={block}
+          row={row}
+          isFirst={index < FIRST_BLOCKS}
+          stays={index < FIRST_BLOCKS}
+        />
       ))}
     </table>
   );
@@ -86,17 +90,6 @@ function blocksOf(fills) {
     else blocks.set(number, [fill]);
   }
   return [...blocks];
-}
-
-/** @param {{ rows: number, isFirst: boolean, children: ReactNode }} props */
-function Block({ rows, isFirst, children }) {
-  const body = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
-  const room = useRoom(body, rows, isFirst);
-  return (
-    <tbody ref={body}>
-      {isFirst || room === null ? children : <RoomRow columns={COLUMNS} room={room} />}
-    </tbody>
-  );
 }
 
 /** A fill never changes. */

@@ -1,6 +1,6 @@
-import { useEffect, useState } from 'react';
+import { useEffect, useRef, useState } from 'react';
 
-/** @import { RefObject } from 'react' */
+/** @import { ReactNode, RefObject } from 'react' */
 
 /** So far beyond what is seen rows are there already when one scrolls to them. */
 const MARGIN = '300px 0px';
@@ -45,5 +45,25 @@ export function RoomRow({ columns, room }) {
     <tr className="room" aria-hidden="true">
       <td colSpan={columns} style={{ height: room }} />
     </tr>
+  );
+}
+
+/**
+ * A body of a table, with nothing but the room of its rows while it is out of sight.
+ * @template Item
+ * @param {object} props
+ * @param {number} props.columns
+ * @param {Item[]} props.items
+ * @param {(item: Item) => ReactNode} props.row
+ * @param {boolean} props.isFirst as in useRoom
+ * @param {boolean} [props.stays] out of sight, too
+ */
+export function RoomRows({ columns, items, row, isFirst, stays = false }) {
+  const body = useRef(/** @type {HTMLTableSectionElement | null} */ (null));
+  const room = useRoom(body, items.length, isFirst);
+  return (
+    <tbody ref={body}>
+      {stays || room === null ? items.map(row) : <RoomRow columns={columns} room={room} />}
+    </tbody>
   );
 }
