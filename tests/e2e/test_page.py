@@ -146,17 +146,6 @@ selector => [...document.querySelectorAll(selector)].map(row => [
 """
 
 
-def fills_by_scrolling(page: Page) -> list[str]:
-    """The fills of the chosen account, as one sees them who scrolls to the last."""
-    seen = []
-    for number in range(count(page, ".fills tbody")):
-        block = page.locator(".fills tbody").nth(number)
-        block.scroll_into_view_if_needed()
-        block.locator("tr[data-fill-id]").first.wait_for()
-        seen += block.locator("tr").evaluate_all("rows => rows.map((row) => row.dataset.fillId)")
-    return seen
-
-
 def rows(page: Page, selector: str) -> dict[str, dict[str, str | None]]:
     """The cells of each row, in the order of the page."""
     return dict(page.evaluate(READ_ROWS, selector))
@@ -211,6 +200,17 @@ def drawdown_in(conn: Connection, account_id: int) -> dict[str, str | None]:
 
 def count(page: Page, selector: str) -> int:
     return len(page.query_selector_all(selector))
+
+
+def fills_by_scrolling(page: Page) -> list[str]:
+    """The fills of the chosen account, as one sees them who scrolls to the last."""
+    seen = []
+    for number in range(count(page, ".fills tbody")):
+        block = page.locator(".fills tbody").nth(number)
+        block.scroll_into_view_if_needed()
+        block.locator("tr[data-fill-id]").first.wait_for()
+        seen += block.locator("tr").evaluate_all("rows => rows.map((row) => row.dataset.fillId)")
+    return seen
 
 
 def stale_since(page: Page) -> datetime | None:
