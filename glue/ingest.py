@@ -19,13 +19,11 @@ from confluent_kafka.admin._metadata import TopicMetadata
 from glue import db, errors, kafka, logs, service
 from glue.curve import CurveKeeper
 from glue.stop import Stop
-from glue.ticks import Batch, Span, Stored, read_message, store
+from glue.ticks import Batch, Span, Stored, interval, read_message, store
 
 ROLE = "tidemark_ingest"
 MAX_MESSAGES = 5_000
 """Messages in one transaction at most: larger ones are no faster, and hold up the next ticks."""
-MIN_INTERVAL = 0.030
-"""Seconds from one transaction to the next at least: each ends in a notification."""
 POLL = 0.2
 """Seconds that a wait for messages lasts before signals and partitions are looked at."""
 LOOK_INTERVAL = 10.0
@@ -233,8 +231,9 @@ class Ingest:
                     self._cluster = ""  # what came while the cluster was away may be another's
             else:
                 if len(messages) > len(failed):
-                    earliest = time.monotonic() + MIN_INTERVAL
+                    began = time.monotonic()
                     yield self._gather(message for message in messages if message.error() is None)
+                    earliest = began + interval(time.monotonic() - began)
                 self._note_consumer_errors(failed)  # last, for it gives up the cluster's id
             if time.monotonic() - reported_at > REPORT_INTERVAL:
                 log.info("stored", **self.totals())

@@ -26,8 +26,6 @@ ROLE = "tidemark_ingest"
 HEADER = ["ts", "symbol", "bid", "ask"]
 MAX_ROWS = 2_000
 """Rows in one statement at most; from about 1,000 on larger ones are no faster."""
-MIN_INTERVAL = 0.010
-"""Seconds from one transaction to the next at least, at a pace: each ends in a notification."""
 MAX_LINE = 65_536
 """Bytes: a longer line is no CSV of ticks."""
 GZIP_MAGIC = b"\x1f\x8b"
@@ -118,7 +116,8 @@ class _Run:
         self._advance = advance
         self._batch = ticks.Batch()
         self._line = 0
-        self._stored_at = time.monotonic() - MIN_INTERVAL
+        self._earliest = time.monotonic()
+        """When the next batch may be stored, at a pace."""
         self._start: tuple[datetime, float] | None = None
         """Event time of the first tick, and when it was stored here (monotonic)."""
 
@@ -154,17 +153,18 @@ class _Run:
         due_at = began + (row.event_at - first_event_at).total_seconds() / self._speed
         if due_at > time.monotonic():
             self._store()
-            self._stop.wait(max(due_at, self._stored_at + MIN_INTERVAL) - time.monotonic())
+            self._stop.wait(max(due_at, self._earliest) - time.monotonic())
 
     def _store(self) -> None:
         if not len(self._batch):
             return
+        began = time.monotonic()
         stored = ticks.store(self._connection, self._batch)
         self.summary.accepted += stored.accepted
         self.summary.rejected += stored.rejected
         self.summary.line = self._line
         self._batch = ticks.Batch()
-        self._stored_at = time.monotonic()
+        self._earliest = began + ticks.interval(time.monotonic() - began)
         self._advance()
 
 

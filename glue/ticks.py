@@ -22,6 +22,11 @@ Far beyond any price and far within PostgreSQL's numeric (131,072 and 16,383 dig
 """
 MAX_MESSAGE = 2000
 """Characters kept of an unreadable message."""
+MIN_INTERVAL, MAX_INTERVAL = 0.030, 0.050
+"""Seconds from one transaction of ticks to the next: each ends in a notification, and prices that
+are not stored are not seen."""
+SHARE = 0.2
+"""Of the time that transactions of ticks take, between these bounds."""
 
 
 class _Tick(msgspec.Struct):
@@ -171,6 +176,15 @@ def store(connection: psycopg.Connection[Any], batch: Batch, span: Span | None =
     ).fetchone()
     assert row is not None  # a function's one row
     return Stored(*row)
+
+
+def interval(took: float) -> float:
+    """Seconds from the beginning of a transaction of ticks that `took` seconds to the next.
+
+    All ticks of a transaction move the accounts once, so a busy database is given fewer and larger
+    ones, and what is booked and read finds room beside them.
+    """
+    return min(max(MIN_INTERVAL, took / SHARE), MAX_INTERVAL)
 
 
 def split(raw: bytes) -> list[str]:

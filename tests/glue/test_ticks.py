@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glue.ticks import Batch, Row, Span, read_line, read_message, store
+from glue.ticks import Batch, Row, Span, interval, read_line, read_message, store
 from tests.conftest import Connection, Database
 
 AT = datetime(2014, 5, 2, 12, 30, 0, 123000, UTC)
@@ -186,3 +186,13 @@ def test_no_price_or_time_of_a_known_symbol_breaks_a_batch(
     for row in read_message(message):
         batch.add(row, "test")
     assert sum(store(conn, batch)) == len(batch)
+
+
+@pytest.mark.parametrize(
+    ("took", "expected"),
+    [(0.0, 0.030), (0.006, 0.030), (0.008, 0.040), (0.010, 0.050), (5.0, 0.050)],
+)
+def test_a_busy_database_is_given_ticks_less_often_up_to_a_bound(
+    took: float, expected: float
+) -> None:
+    assert interval(took) == pytest.approx(expected)
