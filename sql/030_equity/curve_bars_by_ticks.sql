@@ -47,6 +47,58 @@ $$;
 comment on function equity.shape_of_changes is
     'High, low, deepest fall and deepest fall as a fraction of equity that changes step by step.';
 
+-- Accounts of which more than ticks must be known to close their bars: with bookings from then on,
+-- a position without a price, or amounts that floats do not hold.
+create or replace function equity.accounts_with_more_than_ticks(
+    p_from timestamptz, p_paths equity.priced_instants[]
+) returns bigint[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_hashagg = on  -- whatever bars_by_ticks does without
+set enable_hashjoin = on
+set enable_nestloop = on
+set enable_sort = on
+as $$
+begin
+    return array(
+        select account_id from ledger.fills where event_at >= p_from
+        union
+        select account_id from ledger.entries where event_at >= p_from
+        union
+        select c.account_id
+        from equity.curves c
+        where c.unpriced_positions > 0 or abs(c.performance) + abs(c.net_flow) >= 1e6
+            and abs(c.performance) + abs(c.net_flow) >= 1e15 * (
+                select ('1e-' || s.money_scale::text)::numeric
+                from equity.account_states s
+                where s.account_id = c.account_id
+            )
+        union
+        select account_id from equity.legs where class_id is null
+        union
+        select l.account_id
+        from equity.leg_classes c
+        join equity.legs l using (class_id)
+        where c.class_id in (
+            select k.class_id
+            from equity.leg_classes k
+            left join unnest(p_paths) p using (instrument_id, is_long, currency)
+            group by k.class_id
+            having bool_or(
+                p.price is null or p.rate is null or 1e-15
+                    * ('1e' || k.money_scale::text)::float8 * p.rate::float8 * (
+                        10::float8 ^ k.units_magnitude * p.price::float8
+                        + 10::float8 ^ k.cost_magnitude
+                    ) > 0.002
+            )
+        )
+    );
+end
+$$;
+
+comment on function equity.accounts_with_more_than_ticks is
+    'The accounts whose bars from p_from on bars_of_accounts computes.';
+
 -- The bars of accounts to which nothing but ticks has happened: of most, most of the time. What a
 -- position is worth is computed in floats, as equity.value_all_accounts does, where they are
 -- certain to round as the exact value does; so are fractions. Prices come from arrays, in which a
@@ -54,7 +106,6 @@ comment on function equity.shape_of_changes is
 create or replace function equity.bars_by_ticks(
     p_from timestamptz,
     p_paths equity.priced_instants[],
-    p_except bigint[],
     out bars equity.curve_bars[],
     out left_out bigint[]
 )
@@ -132,7 +183,12 @@ begin
         );
     end if;
 
-    with moves as (
+    -- In the snapshot of the legs: a fill that is committed now changes them.
+    with others as materialized (
+        select unnest(equity.accounts_with_more_than_ticks(p_from, p_paths)) as account_id
+        order by account_id
+    ),
+    moves as (
         select account_id, v_instants[place] as instant,
                case when abs(value - round(value)) < v_certain then round(value)
                     else round((units * v_prices[place] - cost) * v_factors[place])::float8 end
@@ -148,8 +204,8 @@ begin
             from (
                 select account_id, units, cost, units_float, cost_float,
                        generate_series(v_first[class_id], v_last[class_id]) as place
-                from equity.legs
-                where account_id <> all (p_except)
+                from equity.legs l
+                where not exists (select from others o where o.account_id = l.account_id)
                 order by account_id
             ) steps
             order by account_id
@@ -211,7 +267,8 @@ begin
                    v_all_are_thinned or (b.account_id << 32) + b.second = any (v_thinned)
                )::equity.curve_bars
            ) filter (where not b.is_unclear and b.high <> b.low),
-           array_agg(distinct b.account_id) filter (where b.is_unclear)
+           array(select o.account_id from others o)
+               || array_agg(distinct b.account_id) filter (where b.is_unclear)
     into bars, left_out
     from judged b
     join equity.curves c using (account_id)
@@ -220,53 +277,5 @@ end
 $$;
 
 comment on function equity.bars_by_ticks is
-    'The bars of all accounts but some, to which nothing but ticks has happened since p_from, and '
-    'the accounts that it has left out since floats do not tell what they round to.';
-
--- Accounts of which more than ticks must be known to close their bars: with bookings from then on,
--- a position without a price, or amounts that floats do not hold.
-create or replace function equity.accounts_with_more_than_ticks(
-    p_from timestamptz, p_paths equity.priced_instants[]
-) returns bigint[]
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return array(
-        select account_id from ledger.fills where event_at >= p_from
-        union
-        select account_id from ledger.entries where event_at >= p_from
-        union
-        select c.account_id
-        from equity.curves c
-        where c.unpriced_positions > 0 or abs(c.performance) + abs(c.net_flow) >= 1e6
-            and abs(c.performance) + abs(c.net_flow) >= 1e15 * (
-                select ('1e-' || s.money_scale::text)::numeric
-                from equity.account_states s
-                where s.account_id = c.account_id
-            )
-        union
-        select account_id from equity.legs where class_id is null
-        union
-        select l.account_id
-        from equity.leg_classes c
-        join equity.legs l using (class_id)
-        where c.class_id in (
-            select k.class_id
-            from equity.leg_classes k
-            left join unnest(p_paths) p using (instrument_id, is_long, currency)
-            group by k.class_id
-            having bool_or(
-                p.price is null or p.rate is null or 1e-15
-                    * ('1e' || k.money_scale::text)::float8 * p.rate::float8 * (
-                        10::float8 ^ k.units_magnitude * p.price::float8
-                        + 10::float8 ^ k.cost_magnitude
-                    ) > 0.002
-            )
-        )
-    );
-end
-$$;
-
-comment on function equity.accounts_with_more_than_ticks is
-    'The accounts whose bars from p_from on bars_of_accounts computes.';
+    'The bars of all accounts to which nothing but ticks has happened since p_from, and the accounts '
+    'that it has left out: the others, and those of which floats do not tell what they round to.';

@@ -90,7 +90,6 @@ declare
     v_paths equity.priced_instants[];
     v_account_ids bigint[] := p_account_ids;
     v_bars equity.curve_bars[];
-    v_left_out bigint[];
 begin
     v_paths := array(
         select p
@@ -101,10 +100,8 @@ begin
         )) p
     );
     if p_account_ids is null then
-        v_account_ids := equity.accounts_with_more_than_ticks(p_from, v_paths);
-        select b.bars, b.left_out into v_bars, v_left_out
-        from equity.bars_by_ticks(p_from, v_paths, v_account_ids) b;
-        v_account_ids := v_account_ids || v_left_out;
+        select b.bars, b.left_out into v_bars, v_account_ids
+        from equity.bars_by_ticks(p_from, v_paths) b;
     end if;
     if cardinality(v_account_ids) > 0 then
         v_bars := v_bars || equity.bars_of_accounts(p_from, p_to, v_paths, v_account_ids);

@@ -400,6 +400,39 @@ def test_bookings_beside_the_closing_are_in_the_bars_or_marked(database: Databas
         assert_sound(conn)
 
 
+def test_bookings_while_bars_close_are_not_taken_for_earlier_ones(database: Database) -> None:
+    """Each account is quiet until it trades, at any moment of a closing of seconds before that."""
+    seconds, traders = 60, 30
+    with database.connect() as conn, database.connect() as closing:
+        for symbol in SYMBOLS:
+            instrument(conn, symbol)
+        chance = random.Random(3)
+        tick_randomly(conn, chance, 0, 1)
+        account_ids = [account(conn, "USD", None) for _ in range(traders)]
+        for number in range(traders):
+            for symbol in SYMBOLS:
+                what = (number, "buy", symbol, "1000", f"{PRICES[symbol]}")
+                book(conn, account_ids, START, "fill", what)
+        tick_randomly(conn, chance, 1, seconds)
+        end = START + timedelta(seconds=seconds)
+        closing.execute("call api.close_bars(%s)", [START + timedelta(seconds=2)])
+        closing.execute("select api.announce_closing(%s)", [end])
+
+        def close_all() -> None:
+            while one(closing, "select api.close_next_bars('1 second') as width")["width"]:
+                pass
+
+        thread = threading.Thread(target=close_all)
+        thread.start()
+        for number in range(traders):
+            what = (number, "sell", chance.choice(SYMBOLS), "700", "1.1")
+            book(conn, account_ids, end, "fill", what)
+            thread.join(chance.random() / 50)
+        thread.join()
+        assert every(conn, "select * from api.curve_marks") == []
+        assert_bars(conn, curve_oracle.bars(curve_oracle.read(conn), end, max_instants=6))
+
+
 def tick_randomly(conn: Connection, chance: random.Random, first: int, seconds: int) -> None:
     """Ticks of all instruments in every second from `first` on, few or many, in one statement."""
     rows = []
