@@ -1,6 +1,7 @@
 """The hub: reads what changes, once for all clients, and hands it to those who watch."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 
 from glue import logs
@@ -31,6 +32,7 @@ TOKEN_INTERVAL = 0.5
 STALE_AFTER = 5.0
 """Seconds without an answer after which the database counts as lost."""
 
+_now = time.monotonic  # the clock of asyncio, too
 log = logs.get("relay")
 
 
@@ -454,10 +456,6 @@ class Hub:
             log.warning("database lost, trying again", reason=reason)
         for session in self._sessions:
             session.outbox.want_heartbeat()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

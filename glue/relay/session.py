@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ CLOSE_TIMEOUT = 1.0
 SEND_BUFFER = 128 * 1024
 """Bytes that the kernel may hold for a client: what is there can no longer be merged."""
 
+_now = time.monotonic  # the clock of asyncio, too
 read_message: Callable[[str], wire.FromPage] = msgspec.json.Decoder(wire.FromPage).decode
 
 
@@ -364,7 +366,3 @@ def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
 
 def _instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
