@@ -5,7 +5,11 @@
 -- Each account comes back by the primary keys of what it is made of, however many are asked for; a
 -- join of two intermediate results would be planned for the ten that a generic plan expects. To
 -- memoize what was found for another account takes longer than to find it again.
-create or replace function relay.portfolios(p_account_ids bigint[])
+create or replace function relay.portfolios(
+    p_account_ids bigint[],
+    p_versions bigint[] default null,
+    p_event_seqs bigint[] default null
+)
 returns table (
     account_id bigint,
     version bigint,
@@ -25,8 +29,10 @@ begin
     return query
     with wanted as materialized (
         select a.account_id, a.currency, a.money_scale, a.position_mode, a.hedged_margin
-        from unnest(p_account_ids) w (account_id)
+        from unnest(p_account_ids, p_versions, p_event_seqs) w (account_id, version, event_seq)
         join ledger.accounts a on a.account_id = w.account_id
+        join equity.account_states s on s.account_id = w.account_id
+        where p_versions is null or s.version <> w.version or a.last_event_seq <> w.event_seq
     ),
     rates as materialized (
         select *
@@ -200,5 +206,5 @@ end
 $$;
 
 comment on function relay.portfolios is
-    'State and open positions of these accounts, as the page reads them; '
-    'updated_at in seconds since 1970.';
+    'State and open positions of these accounts, as the page reads them, or of those among them that '
+    'have another version or last event than these; updated_at in seconds since 1970.';

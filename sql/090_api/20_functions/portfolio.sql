@@ -38,18 +38,7 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
-declare
-    v_changed bigint[] := array(
-        select held.account_id
-        from unnest(p_account_ids, p_versions, p_event_seqs) held (account_id, version, event_seq)
-        join equity.account_states s on s.account_id = held.account_id
-        join ledger.accounts a on a.account_id = held.account_id
-        where s.version <> held.version or a.last_event_seq <> held.event_seq
-    );
 begin
-    if cardinality(v_changed) = 0 then
-        return;
-    end if;
     return query
     select
         p.account_id,
@@ -60,7 +49,7 @@ begin
         p.positions,
         case when p.event_seq > held.event_seq
             then relay.events_after(p.account_id, held.event_seq) end
-    from relay.portfolios(v_changed) p
+    from relay.portfolios(p_account_ids, p_versions, p_event_seqs) p
     join unnest(p_account_ids, p_event_seqs) held (account_id, event_seq)
         on held.account_id = p.account_id;
 end
