@@ -219,7 +219,7 @@ class Database:
         rows = await self._reads.fetch(
             "select account_id, broker from api.broker_changes(%s::bigint[], %s::text[])",
             _array(hashes),
-            list(hashes.values()),
+            _array(hashes.values()),
         )
         return [(account_id, broker) for account_id, broker in rows]
 
@@ -238,7 +238,7 @@ class Database:
         rows = await self._joins.fetch(
             "select token, token_id, account_ids, may_acknowledge"
             " from api.open_sessions(%s::text[])",
-            list(tokens),
+            _array(tokens),
         )
         return {
             token: OpenSession(token_id, sorted(ids), may_acknowledge)
@@ -284,9 +284,12 @@ class Database:
             await asyncio.sleep(backoff.delay())
 
 
-def _array(numbers: Iterable[int]) -> str:
-    """An array as PostgreSQL reads it: the driver would look at each number for its type."""
-    return f"{{{','.join(map(str, numbers))}}}"
+def _array(words: Iterable[int | str]) -> str:
+    """An array as PostgreSQL reads it, of numbers, or of letters and digits, which need no quotes.
+
+    The driver would look at each for its type.
+    """
+    return f"{{{','.join(map(str, words))}}}"
 
 
 def _own_sqlstate(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ from glue.relay.refusal import CLOSE_CODES, Refusal, refused
 if TYPE_CHECKING:
     from glue.relay.hub import Hub
 
+TOKEN = re.compile(r"\w{1,200}", re.ASCII)
+"""What can be a token at all."""
 HELLO_TIMEOUT = 10.0
 """Seconds for the first message."""
 MAX_MESSAGE = 64 * 1024
@@ -167,7 +170,7 @@ class Session:
             raise Refusal.bad_message("The first message must be a hello.")
         if message.only_totals and message.totals_currency is None:
             raise Refusal.bad_message("The hello asks for totals alone, but names no currency.")
-        if not (message.token.isascii() and message.token.isprintable()):
+        if TOKEN.fullmatch(message.token) is None:
             raise Refusal.bad_token()
         self.token, self.wants = message.token, message.account_ids
         self.currency, self.only_totals = message.totals_currency, message.only_totals

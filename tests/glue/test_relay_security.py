@@ -327,6 +327,18 @@ def test_nothing_is_sent_after_a_token_was_revoked(relay: Relay, book: SimpleNam
         assert count == 0
 
 
+@pytest.mark.parametrize("token", ["", "NULL", '","', "{}", "a,{token}", '"{token}"', "{token} "])
+def test_what_only_looks_like_a_token_opens_nothing(
+    relay: Relay, book: SimpleNamespace, token: str
+) -> None:
+    with relay.client(book.token) as other:
+        other.snapshot()
+        with relay.client(token.replace("{token}", book.token)) as client:
+            assert refusal(client.connection).code == "bad_token"
+        book.conn.execute("select api.revoke_token(token_id) from api.tokens")
+        assert refusal(other.connection).code == "bad_token"  # tokens are still looked at
+
+
 # Nonsense -------------------------------------------------------------------------------------
 
 
