@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import re
 import socket
 import time
@@ -266,7 +267,8 @@ class Session:
 
     async def _send(self) -> None:
         """Write to the client, one message after the other, as it can read."""
-        beat_at, snapshot_at = _now() + wire.HEARTBEAT_SECONDS, 0.0
+        # At any moment of the beat: many may have come together, and would be told together.
+        beat_at, snapshot_at = _now() + random.random() * wire.HEARTBEAT_SECONDS, 0.0
         outbox = self.outbox
         while True:
             outbox.wake.clear()
@@ -331,6 +333,14 @@ class Session:
         await self._send_text("heartbeat", msgspec.json.encode(heartbeat))
 
     async def _send_text(self, kind: str, data: bytes, *, at: float | None = None) -> None:
+        if self._connection.transport.get_write_buffer_size():
+            await self._send_behind(data)
+        else:
+            broadcast((self._connection,), data, text=True)
+        self._metrics.count_sent(kind, len(data), at)
+
+    async def _send_behind(self, data: bytes) -> None:
+        """Send what has to wait for what the client has not read yet, so long at most."""
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
                 await self._connection.send(data, text=True)
@@ -338,7 +348,6 @@ class Session:
             self._metrics.refusals.labels("too_slow").inc()
             self._connection.transport.abort()  # it reads nothing, so it cannot be told
             raise await _closed(self._connection) from None
-        self._metrics.count_sent(kind, len(data), at)
 
     async def _send_away(self, refusals: BaseExceptionGroup[Refusal]) -> None:
         """Say why, and hang up; who does not listen is cut off."""

@@ -308,7 +308,8 @@ def test_who_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Silent:
         transport = SimpleNamespace(
-            get_extra_info=lambda _: SimpleNamespace(setsockopt=lambda *_: None)
+            get_extra_info=lambda _: SimpleNamespace(setsockopt=lambda *_: None),
+            get_write_buffer_size=lambda: 1,
         )
 
         async def recv(self) -> str:
