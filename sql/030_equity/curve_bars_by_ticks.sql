@@ -277,5 +277,5 @@ end
 $$;
 
 comment on function equity.bars_by_ticks is
-    'The bars of all accounts to which nothing but ticks has happened since p_from, and the accounts '
-    'that it has left out: the others, and those of which floats do not tell what they round to.';
+    'The bars of all accounts to which nothing but ticks has happened since p_from, and the '
+    'accounts left out: the others, and those of which floats do not tell what they round to.';

@@ -192,22 +192,30 @@ begin
         v_astray := array(
             select c.account_id
             from equity.curves c
-            cross join lateral (
+            join unnest(v_saved) s using (account_id)
+            left join lateral (
                 select b.*
-                from equity.curve_bars b
+                from equity.whole_bars b
                 where b.account_id = c.account_id and b.bucket_at >= v_to
                 order by b.bucket_at, b.part
                 limit 1
-            ) n
-            where c.account_id = any (p_account_ids) and (
-                case when c.unpriced_positions = 0 then c.performance end is distinct from n.open
-                or n.part = 0 and (
-                    c.net_flow <> n.net_flow
-                    or n.base_index is not null and (c.base_index, c.base_equity)
-                        is distinct from (n.base_index, n.base_equity)
-                )
-                or n.part > 0
-            )
+            ) n on true
+            where case
+                when n.account_id is null then
+                    (c.performance, c.unpriced_positions, c.balance, c.net_flow)
+                        is distinct from
+                        (s.performance, s.unpriced_positions, s.balance, s.net_flow)
+                    or (c.base_index, c.base_equity)
+                        is distinct from (s.base_index, s.base_equity)
+                when n.part > 0 then true
+                else
+                    case when c.unpriced_positions = 0 then c.performance end
+                        is distinct from n.open
+                    or c.net_flow <> n.net_flow
+                    or (n.base_index is not null or coalesce(n.low + n.net_flow > 0, true))
+                        and (c.base_index, c.base_equity)
+                            is distinct from (n.base_index, n.base_equity)
+            end
         );
         delete from equity.curve_bars
         where account_id = any (v_astray) and bucket_at >= v_to;

@@ -206,5 +206,5 @@ end
 $$;
 
 comment on function relay.portfolios is
-    'State and open positions of these accounts, as the page reads them, or of those among them that '
-    'have another version or last event than these; updated_at in seconds since 1970.';
+    'State and open positions of these accounts, as the page reads them, or of those among them '
+    'that have another version or last event than these; updated_at in seconds since 1970.';

@@ -338,6 +338,90 @@ def test_a_closing_that_is_cut_off_goes_on_where_it_was(database: Database) -> N
         assert_bars(conn, curve_oracle.bars(curve_oracle.read(conn), END, max_instants=6))
 
 
+def one_tick(conn: Connection, second: float, symbol: str, bid: str) -> None:
+    conn.execute(
+        "select api.ingest_ticks(array[%s], array[%s], array[%s::numeric], array[%s::numeric])",
+        [symbol, START + timedelta(seconds=second), bid, bid],
+    )
+
+
+def holder(conn: Connection, quantity: str) -> int:
+    """An account with 1,000 USD that has bought EUR/USD at 1.1; GBP/USD ticks on for it."""
+    instrument(conn, "EUR/USD")
+    instrument(conn, "GBP/USD")
+    account_id = account(conn, "USD", None)
+    one_tick(conn, 0, "EUR/USD", "1.1")
+    one_tick(conn, 0, "GBP/USD", "1.3")
+    conn.execute("select api.record_entry(%s, 'deposit', 1000, %s)", [account_id, START])
+    book(conn, [account_id], START, "fill", (0, "buy", "EUR/USD", quantity, "1.1"))
+    return account_id
+
+
+def assert_bars_and_curves(conn: Connection, end: datetime) -> None:
+    assert_bars(conn, curve_oracle.bars(curve_oracle.read(conn), end, max_instants=6))
+    assert_extremes(conn)
+
+
+def test_what_follows_a_late_tick_that_is_the_newest_begins_where_it_ended(
+    conn: Connection,
+) -> None:
+    holder(conn, "100")
+    one_tick(conn, 30, "GBP/USD", "1.31")
+    close(conn, START + timedelta(seconds=30))
+    one_tick(conn, 20, "EUR/USD", "1.2")
+    close(conn, START + timedelta(seconds=38))
+    assert rebuild_all_marked(conn) == 1
+    one_tick(conn, 40, "EUR/USD", "1.25")
+    close(conn, START + timedelta(seconds=45))
+    assert_bars_and_curves(conn, START + timedelta(seconds=45))
+
+
+def test_an_index_that_was_unknown_goes_on_when_the_price_is_put_right(conn: Connection) -> None:
+    holder(conn, "10000")
+    for second, bid in enumerate(["1.1", "1.11", "0.5", "1.12", "1.13", "1.14"], 1):
+        one_tick(conn, second, "EUR/USD", bid)
+    close(conn, START + timedelta(seconds=7))
+    one_tick(conn, 3, "EUR/USD", "1.115")
+    assert rebuild_all_marked(conn) == 1
+    one_tick(conn, 8, "EUR/USD", "1.15")
+    close(conn, START + timedelta(seconds=9))
+    assert_bars_and_curves(conn, START + timedelta(seconds=9))
+
+
+def test_what_comes_late_while_bars_are_rebuilt_stays_marked(database: Database) -> None:
+    """The rebuilding waits, in a trigger, between its bars and its end."""
+    with database.connect() as conn, database.connect() as rebuilding:
+        account_id = holder(conn, "100")
+        for second in range(1, 10):
+            one_tick(conn, second, "EUR/USD", f"1.{10 + second}")
+        close(conn, START + timedelta(seconds=10))
+        conn.execute(
+            "create function pg_temp.pause() returns trigger language plpgsql as"
+            " 'begin perform pg_advisory_xact_lock(77); return null; end';"
+            "create trigger pause after update of high_water_mark on equity.curves"
+            " execute function pg_temp.pause()"
+        )
+
+        def buy_late(second: int) -> None:
+            at = START + timedelta(seconds=second)
+            book(conn, [account_id], at, "fill", (0, "buy", "EUR/USD", "100", "1.1"))
+
+        buy_late(2)
+        conn.execute("select pg_advisory_lock(77)")
+        thread = threading.Thread(target=rebuild_all_marked, args=[rebuilding])
+        thread.start()
+        waits = "select from pg_locks where locktype = 'advisory' and objid = 77 and not granted"
+        while not every(conn, waits):
+            assert thread.is_alive()
+            time.sleep(0.01)
+        buy_late(7)
+        conn.execute("select pg_advisory_unlock(77)")
+        thread.join()
+        conn.execute("drop trigger pause on equity.curves")
+        rebuild_all_marked(conn)
+        assert_bars_and_curves(conn, START + timedelta(seconds=10))
+
+
 def test_bookings_beside_the_closing_are_in_the_bars_or_marked(database: Database) -> None:
     """Everything happens now, and bars close without any grace: much is late."""
     with database.connect() as conn:

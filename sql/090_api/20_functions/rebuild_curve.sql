@@ -12,6 +12,7 @@ security definer  -- callers may rebuild bars, but not write the table
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_mark_ids bigint[];
     v_bars bigint;
 begin
     if p_from is null or p_to is null or p_from >= p_to then
@@ -27,6 +28,14 @@ begin
     end if;
 
     perform equity.lock_curve();
+    -- A mark is committed with what has come late. One that comes from now on may not be seen to.
+    v_mark_ids := array(
+        select mark_id
+        from equity.curve_marks
+        where (p_account_id is null or account_id = p_account_id)
+          and from_at >= date_trunc('second', p_from)
+          and least(to_at, (select closed_to from equity.curve_clock)) <= p_to
+    );
     v_bars := equity.rebuild(
         array(
             select account_id from ledger.accounts
@@ -34,10 +43,7 @@ begin
         ),
         p_from, p_to
     );
-    delete from equity.curve_marks
-    where (p_account_id is null or account_id = p_account_id)
-      and from_at >= date_trunc('second', p_from)
-      and least(to_at, (select closed_to from equity.curve_clock)) <= p_to;
+    delete from equity.curve_marks where mark_id = any (v_mark_ids);
     return v_bars;
 end
 $$;
