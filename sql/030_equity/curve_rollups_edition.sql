@@ -1,8 +1,8 @@
 -- What differs by the edition of TimescaleDB that runs here is set up by one function.
 
 -- Drops whole days of bars, as far as settings and roll-ups allow, and notes from where there are
--- bars now: roll-ups before that can no longer be made anew.
--- Locks: equity.rollup_clock, which keeps writers of bars out; the dropped chunks.
+-- bars now: roll-ups before that can no longer be made anew. Not while a rebuilding may be at them.
+-- Locks: the curve; equity.rollup_clock, which keeps writers of bars out; the dropped chunks.
 create or replace function equity.drop_bars() returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -14,7 +14,7 @@ begin
     select date_trunc('day', least(k.closed_to, clock_timestamp()) - s.keep_seconds, 'UTC')
     into v_before
     from equity.curve_settings s, equity.curve_clock k;
-    if v_before is null or v_before = '-infinity' then
+    if v_before is null or v_before = '-infinity' or not equity.try_lock_curve() then
         return 0;
     end if;
 
@@ -30,7 +30,8 @@ end
 $$;
 
 comment on function equity.drop_bars is
-    'Drops the days of bars that are older than equity.curve_settings.keep_seconds; how many.';
+    'Drops the days of bars that are older than equity.curve_settings.keep_seconds; how many: none '
+    'while others close or rebuild.';
 
 -- Whatever has been set up stays as it is, so that this may run again at any time.
 create or replace function equity.set_up_edition() returns text

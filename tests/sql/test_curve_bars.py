@@ -314,6 +314,22 @@ def test_a_rebuild_leaves_alone_what_is_kept_no_longer(conn: Connection) -> None
         assert curve == before
 
 
+def test_nothing_is_dropped_while_bars_are_rebuilt(database: Database, conn: Connection) -> None:
+    """What a rebuilding has begun with is there to its end."""
+    account_ids = accounts(conn)
+    tell(conn, Day(51), account_ids, batch=7)
+    one_tick(conn, 10 * 86_400, "EUR/USD", "1.1")
+    close(conn, END + timedelta(days=10))
+    conn.execute("call api.refresh_rollups()")
+    conn.execute("update equity.curve_settings set keep_seconds = '7 days'")
+    with database.connect() as rebuilding:
+        rebuilding.execute("begin")
+        rebuilding.execute("select api.rebuild_curve(null)")
+        assert one(conn, "select equity.drop_bars() as days") == {"days": 0}
+        rebuilding.execute("commit")
+    assert one(conn, "select equity.drop_bars() as days") == {"days": 1}
+
+
 def test_an_account_without_bookings_has_nothing_to_rebuild(conn: Connection) -> None:
     instrument(conn, "EUR/USD")
     account_id = account(conn, "USD", None)

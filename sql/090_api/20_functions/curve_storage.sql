@@ -1,6 +1,6 @@
 -- Drops the bars of a second that equity.curve_settings.keep_seconds keeps no longer, whole days of
 -- them; roll-ups stay. tidemark watch calls this; on the community edition a job does the work.
--- Locks: equity.rollup_clock, which keeps writers of bars out; the dropped chunks.
+-- Locks: the curve; equity.rollup_clock, which keeps writers of bars out; the dropped chunks.
 create or replace function api.drop_old_bars() returns int
 language plpgsql
 security definer  -- callers may have old bars dropped, but drop nothing else
