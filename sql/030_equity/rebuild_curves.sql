@@ -201,18 +201,19 @@ begin
                 limit 1
             ) n on true
             where case
-                when n.account_id is null then
-                    (c.performance, c.unpriced_positions, c.balance, c.net_flow)
-                        is distinct from
-                        (s.performance, s.unpriced_positions, s.balance, s.net_flow)
-                    or (c.base_index, c.base_equity)
-                        is distinct from (s.base_index, s.base_equity)
+                when n.account_id is null then  -- nothing has happened since
+                    (c.performance, c.unpriced_positions, c.balance, c.net_flow,
+                     c.base_index, c.base_equity)
+                    is distinct from
+                    (s.performance, s.unpriced_positions, s.balance, s.net_flow,
+                     s.base_index, s.base_equity)
                 when n.part > 0 then true
                 else
                     case when c.unpriced_positions = 0 then c.performance end
                         is distinct from n.open
                     or c.net_flow <> n.net_flow
-                    or (n.base_index is not null or coalesce(n.low + n.net_flow > 0, true))
+                    -- without equity the index ends, whatever it was
+                    or coalesce(n.low + n.net_flow > 0, true)
                         and (c.base_index, c.base_equity)
                             is distinct from (n.base_index, n.base_equity)
             end

@@ -82,7 +82,7 @@ def feed(pipe: Pipe, database: Database, quotes: Sequence[Quote]) -> None:
         while not pipe.poll():
             time.sleep(max(0.0, earliest - time.monotonic()))
             started = time.monotonic()
-            arrived = int((time.monotonic() - began) * RATE)
+            arrived = int((started - began) * RATE)
             batch = Batch()
             for number in range(stored, arrived):
                 symbol, bid, ask = chance.choice(quotes)

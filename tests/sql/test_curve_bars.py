@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -88,14 +88,11 @@ def tell(
     after: Callable[[], None] = lambda: None,
 ) -> None:
     """Ticks in batches of so many, each flushed before a booking; `after` runs after each call."""
-    waiting: list[tuple[Any, ...]] = []
+    waiting: list[tuple[str, datetime, str, str]] = []
 
     def flush() -> None:
         if waiting:
-            conn.execute(
-                "select api.ingest_ticks(%s, %s, %s::text[]::numeric[], %s::text[]::numeric[])",
-                [list(column) for column in zip(*waiting, strict=True)],
-            )
+            ingest(conn, waiting)
             waiting.clear()
             after()
 
@@ -109,6 +106,14 @@ def tell(
             book(conn, account_ids, at, kind, what)
             after()
     flush()
+
+
+def ingest(conn: Connection, rows: Sequence[tuple[str, datetime, str, str]]) -> None:
+    """Ticks in one call: symbol, event time, bid, ask."""
+    conn.execute(
+        "select api.ingest_ticks(%s, %s, %s::text[]::numeric[], %s::text[]::numeric[])",
+        [list(column) for column in zip(*rows, strict=True)],
+    )
 
 
 def book(
@@ -355,10 +360,7 @@ def test_a_closing_that_is_cut_off_goes_on_where_it_was(database: Database) -> N
 
 
 def one_tick(conn: Connection, second: float, symbol: str, bid: str) -> None:
-    conn.execute(
-        "select api.ingest_ticks(array[%s], array[%s], array[%s::numeric], array[%s::numeric])",
-        [symbol, START + timedelta(seconds=second), bid, bid],
-    )
+    ingest(conn, [(symbol, START + timedelta(seconds=second), bid, bid)])
 
 
 def holder(conn: Connection, quantity: str) -> int:
@@ -466,20 +468,11 @@ def test_bookings_beside_the_closing_are_in_the_bars_or_marked(database: Databas
             chance = random.Random(9)
             with database.connect() as own:
                 while not over.is_set():
-                    rows = [
-                        (symbol, datetime.now(UTC), str(PRICES[symbol] + chance.random() / 100))
-                        for symbol in chance.choices(SYMBOLS, k=3)
-                    ]
-                    own.execute(
-                        "select api.ingest_ticks(%s, %s, %s::text[]::numeric[],"
-                        " %s::text[]::numeric[])",
-                        [
-                            [row[0] for row in rows],
-                            [row[1] for row in rows],
-                            [row[2] for row in rows],
-                            [row[2] for row in rows],
-                        ],
-                    )
+                    rows = []
+                    for symbol in chance.choices(SYMBOLS, k=3):
+                        price = str(PRICES[symbol] + chance.random() / 100)
+                        rows.append((symbol, datetime.now(UTC), price, price))
+                    ingest(own, rows)
 
         threads = [threading.Thread(target=trade, args=[number]) for number in range(4)]
         threads.append(threading.Thread(target=feed))
@@ -542,10 +535,7 @@ def tick_randomly(conn: Connection, chance: random.Random, first: int, seconds: 
             bid = PRICES[symbol] * (1 + chance.gauss(0, 0.003))
             at = START + timedelta(seconds=second, microseconds=chance.randrange(1_000_000))
             rows.append((symbol, at, f"{bid:.5f}", f"{bid * chance.choice([1, 1.0002]):.5f}"))
-    conn.execute(
-        "select api.ingest_ticks(%s, %s, %s::text[]::numeric[], %s::text[]::numeric[])",
-        [list(column) for column in zip(*rows, strict=True)],
-    )
+    ingest(conn, rows)
 
 
 @pytest.mark.parametrize("seed", range(4))
