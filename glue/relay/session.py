@@ -266,14 +266,13 @@ class Session:
 
     async def _send(self) -> None:
         """Write to the client, one message after the other, as it can read."""
-        # At any moment of the beat: many may have come together, and would be told together.
-        beat_at, snapshot_at = _now() + random.random() * wire.HEARTBEAT_SECONDS, 0.0
+        beat_at, snapshot_at = _next_beat(), 0.0
         outbox = self.outbox
         while True:
             outbox.wake.clear()
             if _now() >= beat_at:
                 await self._send_heartbeat()
-                beat_at = _now() + wire.HEARTBEAT_SECONDS
+                beat_at = _next_beat()
             elif outbox.wants_snapshot and _now() >= snapshot_at:
                 await self._send_snapshot()
                 snapshot_at = _now() + SNAPSHOT_INTERVAL
@@ -378,3 +377,8 @@ def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
 
 def _instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
+
+
+def _next_beat() -> float:
+    """A little early, by chance: who came together would be told together for ever."""
+    return _now() + wire.HEARTBEAT_SECONDS * random.uniform(0.8, 1.0)
