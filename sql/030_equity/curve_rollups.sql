@@ -157,6 +157,9 @@ comment on column equity.rollup_clock.to_1m is
     'Minutes before this are in equity.rollups_1m; later ones are made when they are read.';
 comment on column equity.rollup_clock.kept_from is
     'Bars of a second before this were dropped; their roll-ups change no more.';
+comment on table equity.rebuilt_stretches is
+    'Stretches whose bars have been rebuilt and whose roll-ups may not have been, until the job of '
+    'the community edition has seen to it. On the Apache edition none.';
 comment on column equity.curve_settings.keep_seconds is
     'How long bars of a second are kept, behind the newest closed one; null is forever. Roll-ups '
     'always stay.';

@@ -59,9 +59,12 @@ language plpgsql
 as $$
 -- @plpgsql_check_options: extra_warnings = off
 declare
+    v_stretch_ids constant bigint[] := array(select stretch_id from equity.rebuilt_stretches);
     v_chunk text;
 begin
     call equity.refresh_rollups('-infinity', 'infinity');
+    delete from equity.rebuilt_stretches where stretch_id = any (v_stretch_ids);
+    commit;
     for v_chunk in
         select format('%I.%I', c.chunk_schema, c.chunk_name)
         from timescaledb_information.chunks c

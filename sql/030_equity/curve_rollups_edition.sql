@@ -1,8 +1,10 @@
 -- What differs by the edition of TimescaleDB that runs here is set up by one function.
 
 -- Drops whole days of bars, as far as settings and roll-ups allow, and notes from where there are
--- bars now: roll-ups before that can no longer be made anew. Not while a rebuilding may be at them.
--- Locks: the curve; equity.rollup_clock, which keeps writers of bars out; the dropped chunks.
+-- bars now: roll-ups before that can no longer be made anew. Not while a rebuilding may be at them,
+-- nor a refresh, and none whose roll-ups have yet to follow them.
+-- Locks: the curve; the roll-ups; equity.rollup_clock, which keeps writers of bars out; the dropped
+-- chunks.
 create or replace function equity.drop_bars() returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -14,13 +16,17 @@ begin
     select date_trunc('day', least(k.closed_to, clock_timestamp()) - s.keep_seconds, 'UTC')
     into v_before
     from equity.curve_settings s, equity.curve_clock k;
-    if v_before is null or v_before = '-infinity' or not equity.try_lock_curve() then
+    if v_before is null or v_before = '-infinity'
+        or not equity.try_lock_curve()
+        or not pg_try_advisory_xact_lock(hashtextextended('tidemark rollups', 0)) then
         return 0;
     end if;
 
     update equity.rollup_clock c
     set kept_from = v_before
-    where c.kept_from < v_before and (equity.edition() = 'community' or c.to_1d >= v_before);
+    where c.kept_from < v_before
+      and (equity.edition() = 'community' or c.to_1d >= v_before)
+      and not exists (select from equity.rebuilt_stretches where from_at < v_before);
     if not found then
         return 0;
     end if;

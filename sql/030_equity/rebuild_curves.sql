@@ -87,20 +87,22 @@ $$;
 comment on function equity.set_curves_before is
     'Puts curves where they stood before a moment, by ticks, fills, entries and the bar before.';
 
--- Brings the extremes of these accounts' curves up to their bars: to bars of a second in the days
--- that p_from and p_to are in and between, to bars of a day before and after. (Roll-ups of what
--- has just been rebuilt may come later.) Locks: equity.curves.
-create or replace function equity.set_extremes(
-    p_account_ids bigint[], p_from timestamptz, p_to timestamptz
-) returns void
+-- Brings the extremes of these accounts' curves up to their bars: to bars of a day, but of a second
+-- from the first to the last day whose roll-ups have yet to come. Locks: equity.curves.
+create or replace function equity.set_extremes(p_account_ids bigint[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_custom_plan
 as $$
 declare
-    v_from constant timestamptz := date_trunc('day', p_from, 'UTC');
-    v_to constant timestamptz := date_trunc('day', p_to, 'UTC') + interval '1 day';
+    v_from timestamptz;
+    v_to timestamptz;
 begin
+    select coalesce(date_trunc('day', min(from_at), 'UTC'), 'infinity'),
+           coalesce(date_trunc('day', max(to_at), 'UTC') + interval '1 day', 'infinity')
+    into v_from, v_to
+    from equity.rebuilt_stretches;
+
     update equity.curves c
     set high_water_mark = coalesce(e.high_water_mark, 0), high_water_at = e.high_water_at,
         max_drawdown = coalesce(e.max_drawdown, 0),
@@ -228,9 +230,10 @@ begin
         from unnest(v_saved) s
         where c.account_id = s.account_id and c.account_id <> all (v_astray);
     end if;
-    perform equity.set_extremes(
-        p_account_ids, v_from, case when v_astray <> '{}' then v_closed_to else v_to end
-    );
+    insert into equity.rebuilt_stretches (from_at, to_at)
+    select v_from, case when v_astray <> '{}' then v_closed_to else v_to end
+    where equity.edition() = 'community';
+    perform equity.set_extremes(p_account_ids);
     return v_bars;
 end
 $$;

@@ -15,6 +15,7 @@ import pytest
 from tests import curve_oracle
 from tests.conftest import Connection, Database
 from tests.factories import account, assert_sound, every, instrument, one
+from tests.supervisors import until
 
 Clones = Callable[[], AbstractContextManager[Database]]
 START = datetime(2026, 2, 2, 9, 0, tzinfo=UTC)
@@ -319,20 +320,41 @@ def test_a_rebuild_leaves_alone_what_is_kept_no_longer(conn: Connection) -> None
         assert curve == before
 
 
-def test_nothing_is_dropped_while_bars_are_rebuilt(database: Database, conn: Connection) -> None:
-    """What a rebuilding has begun with is there to its end."""
-    account_ids = accounts(conn)
-    tell(conn, Day(51), account_ids, batch=7)
+def a_day_to_drop(conn: Connection) -> None:
+    """Bars of a day that are to be kept no longer."""
+    tell(conn, Day(51), accounts(conn), batch=7)
     one_tick(conn, 10 * 86_400, "EUR/USD", "1.1")
     close(conn, END + timedelta(days=10))
     conn.execute("call api.refresh_rollups()")
     conn.execute("update equity.curve_settings set keep_seconds = '7 days'")
+
+
+def test_nothing_is_dropped_while_bars_are_rebuilt(database: Database, conn: Connection) -> None:
+    """What a rebuilding has begun with is there to its end, and until roll-ups have it."""
+    a_day_to_drop(conn)
     with database.connect() as rebuilding:
         rebuilding.execute("begin")
         rebuilding.execute("select api.rebuild_curve(null)")
         assert one(conn, "select equity.drop_bars() as days") == {"days": 0}
         rebuilding.execute("commit")
-    assert one(conn, "select equity.drop_bars() as days") == {"days": 1}
+    if one(conn, "select equity.edition()")["edition"] == "community":
+        assert one(conn, "select equity.drop_bars() as days") == {"days": 0}
+        conn.execute("call equity.maintain_rollups_job(0, null)")
+    else:
+        assert one(conn, "select equity.drop_bars() as days") == {"days": 1}
+    kept = one(conn, "select min(bucket_at) as first_at from equity.curve_bars")["first_at"]
+    assert kept is None or kept > END
+
+
+def test_nothing_is_dropped_while_rollups_are_refreshed(
+    database: Database, conn: Connection
+) -> None:
+    """A refresh that has begun with a day finds its bars."""
+    a_day_to_drop(conn)
+    with database.connect() as refreshing:
+        refreshing.execute("select pg_advisory_lock(hashtextextended('tidemark rollups', 0))")
+        assert one(conn, "select equity.drop_bars() as days") == {"days": 0}
+    until(lambda: one(conn, "select equity.drop_bars() as days") == {"days": 1}, "it is dropped")
 
 
 def test_an_account_without_bookings_has_nothing_to_rebuild(conn: Connection) -> None:
@@ -404,6 +426,22 @@ def test_an_index_that_was_unknown_goes_on_when_the_price_is_put_right(conn: Con
     one_tick(conn, 8, "EUR/USD", "1.15")
     close(conn, START + timedelta(seconds=9))
     assert_bars_and_curves(conn, START + timedelta(seconds=9))
+
+
+def test_extremes_have_what_was_rebuilt_a_moment_ago_of_another_day(conn: Connection) -> None:
+    """Though that day's roll-up follows within a minute, on the community edition."""
+    holder(conn, "100")
+    next_day = 86_400
+    for second in (2, 4, next_day, next_day + 4):
+        one_tick(conn, second, "EUR/USD", "1.11")
+    end = START + timedelta(seconds=2 * next_day)
+    one_tick(conn, 2 * next_day, "EUR/USD", "1.11")
+    close(conn, end)
+    conn.execute("call api.refresh_rollups()")
+    for second, bid in ((3, "1.5"), (next_day + 2, "1.2")):
+        one_tick(conn, second, "EUR/USD", bid)
+        assert rebuild_all_marked(conn) == 1
+    assert_bars_and_curves(conn, end)
 
 
 def test_what_comes_late_while_bars_are_rebuilt_stays_marked(database: Database) -> None:
