@@ -7,6 +7,7 @@ from typing import TextIO
 import psycopg
 from alembic import command, context
 from alembic.config import Config
+from sqlalchemy.exc import DBAPIError
 
 from glue import paths
 from glue.errors import SchemaError
@@ -18,12 +19,14 @@ def to_head(dsn: str) -> None:
     """Bring the database at `dsn` to head; SchemaError, nothing changed, where that is refused."""
     try:
         command.upgrade(_config(dsn), "head")
-    except psycopg.Error as error:
+    except (psycopg.Error, DBAPIError) as problem:
+        error = problem.orig if isinstance(problem, DBAPIError) else problem
+        assert isinstance(error, psycopg.Error)  # the driver that both of them speak through
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
         raise SchemaError(
             f"the schema stays as it was: {error.diag.message_primary or error}{detail}",
             error.diag.message_hint or "",
-        ) from error
+        ) from problem
 
 
 def script() -> str:

@@ -60,6 +60,13 @@ def place() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers of the test run Debian's build, which has to be downloaded, also where another is
+    named."""
+    monkeypatch.delenv("TIDEMARK_PG_BINDIR", raising=False)
+
+
 @pytest.fixture(scope="session")
 def pristine(home: Path) -> Iterator[Path]:
     """A data directory as initdb leaves it, to copy: a fifth of the time that initdb takes."""
@@ -331,7 +338,7 @@ class TestKeeper:
         assert supervisor.wait(20) == 0
         assert not EmbeddedServer(own_home).status().running
 
-    def test_gives_up_a_download_when_told_to(self, place):
+    def test_gives_up_a_download_when_told_to(self, place, downloads):
         with socket.create_server(("127.0.0.1", 0)) as silent:
             variables = {
                 "TIDEMARK_HOME": str(place),
@@ -410,7 +417,7 @@ class TestWhatCanGoWrong:
 
     @pytest.mark.skipif(not IS_ROOT, reason="only root may mount a file system that is full")
     @pytest.mark.parametrize("step", ["download", "initdb"])
-    def test_full_disk(self, home, place, step):
+    def test_full_disk(self, home, place, step, downloads):
         small = place / "small"
         small.mkdir()
         build = {"TIDEMARK_PG_BINDIR": str(EmbeddedServer(home).bindir)} if step == "initdb" else {}
@@ -535,7 +542,7 @@ class TestCommandLine:
         assert tidemark(place, "db", "begin").returncode == 2
 
     @pytest.mark.parametrize("command", ["dsn", "psql"])
-    def test_only_start_downloads(self, place, command):
+    def test_only_start_downloads(self, place, command, downloads):
         done = tidemark(place, "db", command)
         assert done.returncode == 1
         assert "tidemark db start" in done.stderr

@@ -90,14 +90,16 @@ class TestServices:
 
     def test_say_why_the_schema_cannot_be_had(self, run, database, conn):
         conn.execute("create role stranger_of_tidemark login")
+        conn.execute("grant usage on schema market, equity to stranger_of_tidemark")
         try:
             stranger = make_conninfo(database.dsn, user="stranger_of_tidemark")
             up = run("--dsn", stranger, "--kafka", "127.0.0.1:1", "--listen", "127.0.0.1:0")
             assert up.wait() == 1
         finally:
+            conn.execute("drop owned by stranger_of_tidemark")
             conn.execute("drop role stranger_of_tidemark")
         up.wait_until_gone()
-        assert up.output.startswith("tidemark: ")
+        assert up.output.startswith("tidemark: the schema stays as it was: permission denied")
         assert "Traceback" not in up.output
 
     def test_need_a_cluster(self, run, database):
