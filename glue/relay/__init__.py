@@ -7,6 +7,7 @@ that is watched is read again every second and after every reconnect.
 import asyncio
 import errno
 import gc
+import resource
 import signal
 import ssl
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from websockets.protocol import State
 
 from glue import db, errors, logs, paths, service
 from glue.relay.database import CHANNELS, ROLE, Database
-from glue.relay.http import Door, MetricsDoor
+from glue.relay.http import SPARE_CONNECTIONS, Door, MetricsDoor
 from glue.relay.hub import Hub
 from glue.relay.limits import Gate, Limits
 from glue.relay.metrics import Metrics
@@ -33,6 +34,9 @@ NEW_OBJECTS = 10_000
 """More than are in use at a time before the cycles among them are collected. By default it is 700,
 and all that a thousand clients keep is looked through every few seconds, a tenth of a second long.
 """
+
+SPARE_FILES = 2 * SPARE_CONNECTIONS
+"""Open files besides the clients' connections."""
 
 log = logs.get("relay")
 
@@ -55,15 +59,26 @@ def main(
     """
     db.check(
         dsn,
-        "select from api.portfolio_changes('{}', '{}', '{}')",
+        "select api.timeline_id() from api.portfolio_changes('{}', '{}', '{}')",
         role=ROLE,
         process="tidemark relay",
     )
     peers = Peers(trusted_proxies, "http" if certificate is None else "https")
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS)
+    allow_files(limits.clients + SPARE_FILES)
     asyncio.run(serve(dsn, listen, metrics_listen, allowed_origins, peers, limits, certificate))
     log.info("stopped")
+
+
+def allow_files(count: int) -> None:
+    """Let this process have so many files open, as far as it may; by default many may not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < count:
+        log.warning("fewer files than --max-clients needs: raise ulimit -n", has=hard, needs=count)
 
 
 async def serve(

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -16,7 +17,7 @@ from websockets.typing import Subprotocol
 from glue import wire
 from glue.relay import page, peers
 from glue.relay.hub import Hub
-from glue.relay.limits import BYTES_A_CONNECTION, Bucket, Gate, key_of
+from glue.relay.limits import BYTES_A_CONNECTION, Bucket, Gate, count_down, key_of
 from glue.relay.metrics import Metrics
 from glue.relay.peers import Peers
 from glue.relay.session import Session
@@ -24,6 +25,10 @@ from glue.settings import Address
 
 SPARE_CONNECTIONS = 200
 """Connections besides those of clients: pages being loaded. Further ones are cut off at once."""
+SPARE_AN_ADDRESS = 50
+"""The same of one address, so that one that opens many and says nothing keeps no other out."""
+TLS_TIMEOUT = 10.0
+"""Seconds for TLS to be agreed on: until then a connection is not counted."""
 MAX_FRAME = 128 * 1024
 """Bytes of a message at which the connection is cut without a word; see session.MAX_MESSAGE."""
 LIMITS: dict[str, Any] = {
@@ -44,23 +49,24 @@ class _Door:
     """What both doors share: they know who is connected, also those who have asked nothing yet."""
 
     max_connections = SPARE_CONNECTIONS
+    max_connections_an_address = SPARE_AN_ADDRESS
 
     def __init__(self, hub: Hub, metrics: Metrics) -> None:
-        self.connections: set[ServerConnection] = set()
+        self.connections: dict[ServerConnection, str] = {}
+        """Each with what counts as its address."""
+        self._by_address: Counter[str] = Counter()
         self._hub = hub
         self._metrics = metrics
 
     async def open(self, address: Address, tls: ssl.SSLContext | None = None) -> Server:
         """Begin to serve; OSError when the address cannot be had."""
-        connections = self.connections
-        max_connections = self.max_connections
+        door = self
 
         class TrackedConnection(ServerConnection):
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
                 super().connection_made(transport)
                 self.incoming = Bucket(BYTES_A_CONNECTION, self.loop.time())
-                connections.add(self)
-                if len(connections) > max_connections:
+                if not door._has_come(self):
                     self.transport.abort()
 
             def data_received(self, data: bytes) -> None:
@@ -70,7 +76,7 @@ class _Door:
                     self.transport.abort()
 
             def connection_lost(self, exc: Exception | None) -> None:
-                connections.discard(self)
+                door._has_gone(self)
                 super().connection_lost(exc)
 
         return await serve(
@@ -81,8 +87,26 @@ class _Door:
             subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
             create_connection=TrackedConnection,
             ssl=tls,
+            ssl_handshake_timeout=None if tls is None else TLS_TIMEOUT,
             **LIMITS,
         )
+
+    def _has_come(self, connection: ServerConnection) -> bool:
+        """Count a connection; whether there was room for it."""
+        peer = _peer(connection)
+        self.connections[connection] = key_of(peer)
+        self._by_address[key_of(peer)] += 1
+        return len(self.connections) <= self.max_connections and (
+            self._by_address[key_of(peer)] <= self.max_connections_an_address
+            or self._is_proxy(peer)
+        )
+
+    def _has_gone(self, connection: ServerConnection) -> None:
+        count_down(self._by_address, self.connections.pop(connection))
+
+    def _is_proxy(self, _peer: str) -> bool:
+        """Whether others come through it."""
+        return False
 
     async def _talk(self, connection: ServerConnection) -> None:
         """Serve a socket whose handshake was let through."""
@@ -106,6 +130,7 @@ class Door(_Door):
     ) -> None:
         super().__init__(hub, metrics)
         self.max_connections += gate.limits.clients
+        self.max_connections_an_address += min(gate.limits.clients, gate.limits.clients_per_address)
         self._gate = gate
         self._files = page.load(directory)
         self._allowed_origins = frozenset(origin.rstrip("/") for origin in allowed_origins)
@@ -115,6 +140,9 @@ class Door(_Door):
     def has_page(self) -> bool:
         """Whether the page was built."""
         return len(self._files) > 1
+
+    def _is_proxy(self, peer: str) -> bool:
+        return self._peers.is_proxy(peer)
 
     async def _talk(self, connection: ServerConnection) -> None:
         assert connection.request is not None  # the handshake's
@@ -181,7 +209,8 @@ def is_local(connection: ServerConnection, request: Request) -> bool:
 
 
 def _peer(connection: ServerConnection) -> str:
-    return str(connection.remote_address[0])
+    address = connection.remote_address  # None for who has gone before the greeting
+    return str(address[0]) if address else "0.0.0.0"
 
 
 def _refuse_method(request: Request) -> Response | None:

@@ -92,7 +92,7 @@ class Gate:
             yield
         finally:
             self._clients -= 1
-            _count_down(self._by_address, address)
+            count_down(self._by_address, address)
 
     def admit_token(self, token_id: int) -> None:
         """Count one more client with a token, until `release_token`."""
@@ -102,7 +102,7 @@ class Gate:
 
     def release_token(self, token_id: int) -> None:
         """One of a token's clients has gone."""
-        _count_down(self._by_token, token_id)
+        count_down(self._by_token, token_id)
 
     def count_message(
         self, connection: Bucket, address: str, token_id: int | None, now: float
@@ -124,7 +124,8 @@ def key_of(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
-def _count_down(counter: Counter[Any], key: Hashable) -> None:
+def count_down(counter: Counter[Any], key: Hashable) -> None:
+    """One less of a key, which is forgotten with its last."""
     counter[key] -= 1
     if counter[key] <= 0:
         del counter[key]

@@ -31,11 +31,15 @@ class Peers:
 
     def scheme(self, peer: str, headers: Headers) -> str:
         """How the browser has reached us: http or https."""
-        nearest = parse(peer)
         said = headers.get_all("X-Forwarded-Proto")
-        if nearest is not None and self._is_trusted(nearest) and said in (["http"], ["https"]):
+        if self.is_proxy(peer) and said in (["http"], ["https"]):
             return said[0]
         return self._scheme
+
+    def is_proxy(self, peer: str) -> bool:
+        """Whether others come through it, as far as we were told."""
+        address = parse(peer)
+        return address is not None and self._is_trusted(address)
 
     def _is_trusted(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
