@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, LiteralString, NamedTuple, Self
@@ -24,6 +24,7 @@ LISTEN_TIMEOUT = 5.0
 """Seconds without a notification after which the listener asks whether its connection lives."""
 
 Connection = AsyncConnection[tuple[Any, ...]]
+IsCurrent = Callable[["Line"], bool]
 
 
 class UnavailableError(Exception):
@@ -84,6 +85,13 @@ class Backoff:
         self._next = self._first
 
 
+class Line(NamedTuple):
+    """A connection, and the timeline that the database was on when it was made."""
+
+    connection: Connection
+    timeline: str
+
+
 class Lane:
     """Connections for queries of one sort: each plans a query when it is first asked it.
 
@@ -91,9 +99,10 @@ class Lane:
     reconnects on a schedule of its own, long after the database is back.
     """
 
-    def __init__(self, conninfo: str) -> None:
-        self._conninfo = conninfo
-        self._idle: list[Connection] = []
+    def __init__(self, connect: Callable[[], Awaitable[Line]], is_current: IsCurrent) -> None:
+        self._connect = connect
+        self._is_current = is_current
+        self._idle: list[Line] = []
 
     async def fetch_text(self, query: LiteralString, *parameters: Any) -> str:
         """The one text that a query returns."""
@@ -118,32 +127,30 @@ class Lane:
     async def close(self) -> None:
         """Close the connections that are not in use."""
         while self._idle:
-            await self._idle.pop().close()
+            await self._idle.pop().connection.close()
 
     async def _fetch_once(
         self, query: LiteralString, parameters: Sequence[Any]
     ) -> list[tuple[Any, ...]]:
-        async with self._connection() as connection:
-            cursor = await connection.execute(query, parameters)
-            return await cursor.fetchall()
+        async with self._line() as line:
+            cursor = await line.connection.execute(query, parameters)
+            rows = await cursor.fetchall()
+            if not self._is_current(line):
+                raise psycopg.OperationalError("what was read is of a database that is gone")
+            return rows
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        connection = self._idle.pop() if self._idle else await connect(self._conninfo)
+    async def _line(self) -> AsyncIterator[Line]:
+        line = self._idle.pop() if self._idle else await self._connect()
         try:
-            yield connection
+            yield line
         except BaseException as error:
             if _own_sqlstate(error):
-                self._idle.append(connection)  # the database has only said no
+                self._idle.append(line)  # the database has only said no
             else:
-                await connection.close()
+                await line.connection.close()
             raise
-        self._idle.append(connection)
-
-
-async def connect(conninfo: str) -> Connection:
-    """A connection of its own."""
-    return await AsyncConnection.connect(conninfo, autocommit=True)
+        self._idle.append(line)
 
 
 class Database:
@@ -153,11 +160,14 @@ class Database:
         self._conninfo = db.conninfo(
             dsn, role=ROLE, process="tidemark relay", statement_timeout=QUERY_TIMEOUT
         )
-        self._reads = Lane(self._conninfo)
-        self._joins = Lane(self._conninfo)
-        self._curves = Lane(self._conninfo)
+        self._reads, self._joins, self._curves = (
+            Lane(self._connect, self._is_current) for _ in range(3)
+        )
         self.joining = asyncio.Semaphore(MAX_JOINING)
         """To be held by those who ask on behalf of one client."""
+        self._timeline: str | None = None
+        self.on_new_timeline: Callable[[], None] = lambda: None
+        """Told when commits may have been lost: what was read before may not be true any more."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -176,6 +186,24 @@ class Database:
         """Let connections plan the longest query, as far as there is a database, for no client."""
         asking = (self.snapshot((), {}, (), "USD") for _ in range(MAX_JOINING))
         await asyncio.gather(*asking, return_exceptions=True)
+
+    async def _connect(self) -> Line:
+        """A new connection. What breaks those that there were may have cost commits as well."""
+        connection = await AsyncConnection.connect(self._conninfo, autocommit=True)
+        try:
+            cursor = await connection.execute("select api.timeline_id()")
+            ((timeline,),) = await cursor.fetchall()
+        except BaseException:
+            await connection.close()
+            raise
+        if timeline != self._timeline:
+            is_first, self._timeline = self._timeline is None, timeline
+            if not is_first:
+                self.on_new_timeline()
+        return Line(connection, timeline)
+
+    def _is_current(self, line: Line) -> bool:
+        return line.timeline == self._timeline
 
     # Queries ---------------------------------------------------------------------------------
 
@@ -267,7 +295,7 @@ class Database:
         backoff = Backoff()
         while True:
             try:
-                async with await connect(self._conninfo) as connection:
+                async with (await self._connect()).connection as connection:
                     for channel in CHANNELS:
                         await connection.execute(
                             sql.SQL("listen {}").format(sql.Identifier(channel))

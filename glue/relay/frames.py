@@ -22,6 +22,11 @@ class Frame(NamedTuple):
     update: "Frame | None" = None
     """Of the last trade read: what tells the state alone, for those who know of the trade."""
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes while it waits."""
+        return len(self.data) + (0 if self.update is None else len(self.update.data))
+
 
 class FillHead(msgspec.Struct):
     """What the relay itself reads of a fill; the amounts stay text."""

@@ -29,6 +29,10 @@ POLL_INTERVAL = 1.0
 """Seconds after which all that is watched is read although no notification came."""
 TOKEN_INTERVAL = 0.5
 """Seconds from one check of all tokens to the next; a notification brings it forward."""
+JOIN_TIMEOUT = 8.0
+"""Seconds that a client waits to be let in: a page takes a longer silence for a dead line."""
+ADMITTED_TOGETHER = 2
+"""Clients whose tokens are looked up at the same time."""
 STALE_AFTER = 5.0
 """Seconds without an answer after which the database counts as lost."""
 
@@ -53,6 +57,7 @@ class Hub:
 
     def __init__(self, database: Database, gate: Gate, metrics: Metrics) -> None:
         self._database = database
+        database.on_new_timeline = self._start_all_anew
         self._gate = gate
         self._metrics = metrics
         metrics.outbox_bytes.set_function(
@@ -74,6 +79,7 @@ class Hub:
         self._price_hint = asyncio.Event()
         self._totals_hint = asyncio.Event()
         self._token_hint = asyncio.Event()
+        self._admitting = asyncio.Semaphore(ADMITTED_TOGETHER)
         self._is_listening = False
         self._has_answered = False
         self._answered_at = 0.0
@@ -110,9 +116,9 @@ class Hub:
     async def join(self, session: Session) -> None:
         """Let a session in, if its token opens what it asks for; Refusal otherwise."""
         try:
-            async with self._database.joining:
+            async with asyncio.timeout(JOIN_TIMEOUT), self._admitting:
                 opened = await self._database.open_sessions([session.token])
-        except UnavailableError as error:
+        except (UnavailableError, TimeoutError) as error:
             raise Refusal.unavailable() from error
         if session.token not in opened:
             raise Refusal.bad_token()
@@ -158,9 +164,8 @@ class Hub:
                     session.chosen if session.currency is not None else [],
                     session.currency,
                 )
-            except UnavailableError as error:
+            except UnavailableError:
                 outbox.abandon_snapshot(since)
-                self._report_reading(False, str(error))
                 raise
         holds = snapshot_holds(text)
         outbox.end_snapshot({account: held.mark for account, held in holds.items()}, len(text))
@@ -391,6 +396,14 @@ class Hub:
         log.warning("the database was set back", account_id=change.account_id)
         self._held[change.account_id] = Mark(change.version, change.event_seq)
         for session in self._watchers[change.account_id]:
+            session.refuse(Refusal.set_back())
+
+    def _start_all_anew(self) -> None:
+        """Commits may have been lost, and their numbers given again: nothing held is sure."""
+        log.warning("the database has begun a new timeline: pages start anew")
+        self._held.clear()
+        self._broker_hashes.clear()
+        for session in self._sessions:
             session.refuse(Refusal.set_back())
 
     # Tokens ----------------------------------------------------------------------------------

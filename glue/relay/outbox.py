@@ -55,36 +55,47 @@ class Outbox:
         if needed is not None:
             self._put(needed)
 
-    def _put(self, frame: Frame) -> None:
-        older = self._updates.get(frame.account_id)
-        if older is not None and frame.kind in ("update", "trade"):  # both tell the state
+    def drop_update(self, account_id: int) -> None:
+        """Something that is told now has the account's state, a later one."""
+        if older := self._updates.pop(account_id, None):
             self._metrics.merged.inc()
-            self.byte_count -= len(older.data)
+            self.byte_count -= older.size
+
+    def _put(self, frame: Frame) -> None:
         if frame.kind == "update":
+            if older := self._updates.get(frame.account_id):
+                self._metrics.merged.inc()
+                self.byte_count -= older.size
             self._updates[frame.account_id] = frame  # keeps its place in line
         else:
             if frame.kind == "trade":
-                self._updates.pop(frame.account_id, None)
+                self.drop_update(frame.account_id)
             self._events.append(frame)
-        self.byte_count += len(frame.data)
+        self.byte_count += frame.size
         if self.byte_count > self.max_bytes or len(self._events) > MAX_EVENTS:
             self.want_snapshot("overflow")
         self.wake.set()
 
     def offer_single(self, kind: str, data: bytes, subject: int = 0) -> None:
         """Put a message in line in the place of an earlier one of its kind and subject."""
+        self.byte_count += len(data) - len(self._singles.get((kind, subject), b""))
         self._singles[kind, subject] = data
         self.wake.set()
 
     def take_single(self, kind: str, subject: int = 0) -> bytes | None:
         """A message of which there is only one, out of its turn; None where there is none."""
-        return self._singles.pop((kind, subject), None)
+        data = self._singles.pop((kind, subject), None)
+        self.byte_count -= len(data or b"")
+        return data
 
     def offer_broker(self, frame: Frame) -> None:
         """Put it in line behind all else, in the place of an earlier one of the account."""
         if self.wants_snapshot:
             return  # which is read after it
+        if older := self._brokers.get(frame.account_id):
+            self.byte_count -= older.size
         self._brokers[frame.account_id] = frame
+        self.byte_count += frame.size
         self.wake.set()
 
     @property
@@ -103,14 +114,14 @@ class Outbox:
             frame = self._events.popleft()
         elif self._singles:
             key = next(iter(self._singles))
-            return Frame(key[0], 0, Mark(0, 0), self._singles.pop(key))
+            frame = Frame(key[0], 0, Mark(0, 0), self._singles.pop(key))
         elif self._updates and with_updates:
             frame = self._updates.pop(next(iter(self._updates)))
         elif self._brokers and with_updates:
-            return self._brokers.pop(next(iter(self._brokers)))
+            frame = self._brokers.pop(next(iter(self._brokers)))
         else:
             return None
-        self.byte_count -= len(frame.data)
+        self.byte_count -= frame.size
         return frame
 
     def unsent(self) -> dict[int, int]:
@@ -155,11 +166,11 @@ class Outbox:
         """Leave out what the snapshot holds already."""
         self._snapshot = marks
         self.max_bytes = max(MAX_BYTES, 2 * size)
-        self._singles.pop(("totals", 0), None)
+        self.take_single("totals")
         waiting = (*self._events, *self._updates.values())
         self._events.clear()
         self._updates.clear()
-        self.byte_count = 0
+        self._count_anew()
         for frame in waiting:
             self.offer(frame)
 
@@ -186,4 +197,9 @@ class Outbox:
         self._events.clear()
         self._updates.clear()
         self._brokers.clear()
-        self.byte_count = 0
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        self.byte_count = sum(map(len, self._singles.values())) + sum(
+            frame.size for frame in self._brokers.values()
+        )

@@ -88,10 +88,10 @@ class Refusal(Exception):
 
     @classmethod
     def set_back(cls) -> Self:
-        """Versions have gone back: what the client holds would count as newer for ever."""
+        """What the client holds may never have been, and count as newer for ever."""
         return cls(
             "unavailable",
-            "The database was set back to an earlier state.",
+            "The database may have lost what was committed last, by a crash or a failover.",
             "Connect again and begin with the new snapshot.",
         )
 

@@ -86,6 +86,10 @@ class Session:
         self._refused: asyncio.Future[Refusal] = asyncio.get_running_loop().create_future()
         self._is_idle = False
         """Whether all was sent, and the sender waits to be woken."""
+        self._reading: asyncio.Task[bytes | None] | None = None
+        """Of the snapshot, after which comes what waits."""
+        self._lacks_snapshot = False
+        """Whether the last one that was wanted could not be read."""
         self._data_at: str | None = None
         self._curve: wire.CurveRequest | None = None
         self._curve_asked = asyncio.Event()
@@ -150,7 +154,9 @@ class Session:
         needed = outbox.needed(frame)
         if needed is None:
             return
-        if needed.kind == "update":
+        if needed.kind == "trade":
+            outbox.drop_update(needed.account_id)
+        elif needed.kind == "update":
             at = _now()
             if self._pace.free_at > at:
                 outbox.offer(needed)
@@ -196,7 +202,7 @@ class Session:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._answer())
             tasks.create_task(self._draw())
-            tasks.create_task(self._send())
+            tasks.create_task(self._send(tasks))
             raise await self._refused
 
     async def _answer(self) -> None:
@@ -264,8 +270,11 @@ class Session:
             if not self._curve_asked.is_set():
                 self._curve_drawn.set()
 
-    async def _send(self) -> None:
-        """Write to the client, one message after the other, as it can read."""
+    async def _send(self, tasks: asyncio.TaskGroup) -> None:
+        """Write to the client, one message after the other, as it can read.
+
+        While its snapshot is read it is sent heartbeats alone.
+        """
         beat_at, snapshot_at = _next_beat(), 0.0
         outbox = self.outbox
         while True:
@@ -273,10 +282,16 @@ class Session:
             if _now() >= beat_at:
                 await self._send_heartbeat()
                 beat_at = _next_beat()
-            elif outbox.wants_snapshot and _now() >= snapshot_at:
-                await self._send_snapshot()
-                snapshot_at = _now() + SNAPSHOT_INTERVAL
-            elif frame := outbox.take(with_updates=self._pace.free_at <= _now()):
+            elif self._reading is not None and self._reading.done():
+                if message := self._reading.result():
+                    await self._send_curve()
+                    await self._send_text("snapshot", message)
+                self._reading, snapshot_at = None, _now() + SNAPSHOT_INTERVAL
+            elif self._reading is None and outbox.wants_snapshot and _now() >= snapshot_at:
+                self._reading = tasks.create_task(self._read_snapshot())
+            elif self._reading is None and (
+                frame := outbox.take(with_updates=self._pace.free_at <= _now())
+            ):
                 await self._send_text(frame.kind, frame.data, at=frame.at)
                 if frame.kind in ("update", "broker"):
                     self._pace.count(len(frame.data), _now())
@@ -284,26 +299,38 @@ class Session:
                 outbox.wants_heartbeat = False
                 await self._send_heartbeat()
             else:
-                until = min(beat_at, snapshot_at) if outbox.wants_snapshot else beat_at
-                if outbox.has_prices:
-                    until = min(until, self._pace.free_at)
-                self._is_idle = True
-                try:
-                    async with asyncio.timeout_at(until):
-                        await outbox.wake.wait()
-                except TimeoutError:
-                    pass
-                finally:
-                    self._is_idle = False
+                await self._rest(beat_at, snapshot_at)
 
-    async def _send_snapshot(self) -> None:
+    async def _rest(self, beat_at: float, snapshot_at: float) -> None:
+        """Until there is something to send."""
+        until = beat_at
+        if self._reading is None:
+            if self.outbox.wants_snapshot:
+                until = min(until, snapshot_at)
+            if self.outbox.has_prices:
+                until = min(until, self._pace.free_at)
+            self._is_idle = True
+        try:
+            async with asyncio.timeout_at(until):
+                await self.outbox.wake.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._is_idle = False
+
+    async def _read_snapshot(self) -> bytes | None:
+        """The message; None where it cannot be read, and is wanted still."""
         try:
             text = await self._hub.snapshot(self)
         except UnavailableError:
-            return  # wanted still
-        message = snapshot_message(text, may_acknowledge=self.may_acknowledge)
-        await self._send_curve()
-        await self._send_text("snapshot", message)
+            if not self._lacks_snapshot:
+                self._lacks_snapshot = True
+                self.outbox.want_heartbeat()
+            return None
+        finally:
+            self.outbox.wake.set()
+        self._lacks_snapshot = False
+        return snapshot_message(text, may_acknowledge=self.may_acknowledge)
 
     async def _send_curve(self) -> None:
         """The curve that was asked for before a snapshot, so that a page paints both at once."""
@@ -316,7 +343,7 @@ class Session:
     async def _send_heartbeat(self) -> None:
         """Names the last events that were sent: those that wait here are not missing."""
         event_seqs: dict[str, int] = {}
-        if not self.outbox.wants_snapshot:
+        if self._reading is None and not self.outbox.wants_snapshot:
             event_seqs = self._hub.event_seqs(self.account_ids)
             for account_id, event_seq in self.outbox.unsent().items():
                 event_seqs[str(account_id)] = event_seq - 1
@@ -324,7 +351,7 @@ class Session:
                 self._data_at = self._hub.data_at(self)
         heartbeat = wire.Heartbeat(
             sent_at=now(),
-            database_ok=self._hub.database_ok,
+            database_ok=self._hub.database_ok and not self._lacks_snapshot,
             data_at=self._data_at,
             event_seqs=event_seqs,
         )

@@ -65,19 +65,17 @@ $$;
 comment on function relay.events_after is
     'Messages of what happened on an account after an event, oldest first.';
 
--- The last fills, and with them all that happened from history_from on: since p_since, but 50
--- events at the least and 500 at the most. Of what is still open the latest event comes always.
-create or replace function relay.history(p_account_id bigint, p_event_seq bigint, p_since bigint)
+-- The last fills, and with them all that happened from history_from on: p_length events. Of what is
+-- still open the latest event comes always.
+create or replace function relay.history(p_account_id bigint, p_event_seq bigint, p_length int)
 returns table (history_from bigint, fills text, events text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
-declare
-    v_length int := greatest(50, least(500, p_event_seq - coalesce(p_since, p_event_seq)));
 begin
-    history_from := greatest(1, p_event_seq - v_length + 1);
+    history_from := greatest(1, p_event_seq - p_length + 1);
     select coalesce(
         string_agg(relay.fill_json(l.fill, i.symbol), ',' order by (l.fill).event_seq desc), ''
     ) into fills
@@ -86,7 +84,7 @@ begin
         from ledger.fills f
         where account_id = p_account_id
         order by event_seq desc
-        limit v_length
+        limit p_length
     ) l
     join market.instruments i on i.instrument_id = (l.fill).instrument_id;
     select coalesce(string_agg(relay.event_json(v), ',' order by v.event_seq desc), '')

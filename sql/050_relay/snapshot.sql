@@ -47,7 +47,9 @@ comment on function relay.totals is
     'The figures of several accounts together, as the page reads them.';
 
 -- The message of a snapshot: these accounts with their history since the events named, and, where
--- a currency is given, the totals of those.
+-- a currency is given, the totals of those. A history has 50 events of an account at the least and
+-- 500 at the most, and beyond the 50 it has 5,000 of all accounts: where more were asked for, each
+-- gets its share.
 create or replace function relay.snapshot(
     p_account_ids bigint[],
     p_since_account_ids bigint[],
@@ -77,13 +79,24 @@ begin
                 || '}',
                 ',' order by p.account_id
             ), '')
-            from relay.portfolios(p_account_ids) p
+            from (
+                select p.*, w.wanted, sum(w.wanted) over () as wanted_of_all
+                from relay.portfolios(p_account_ids) p
+                left join unnest(p_since_account_ids, p_since_event_seqs)
+                    since (account_id, event_seq) using (account_id)
+                cross join lateral (
+                    select greatest(0, least(
+                        450, p.event_seq - coalesce(since.event_seq, p.event_seq) - 50
+                    )) as wanted
+                ) w
+            ) p
             join ledger.accounts a on a.account_id = p.account_id
             left join recon.accounts r on r.account_id = p.account_id
             cross join recon.settings s
-            left join unnest(p_since_account_ids, p_since_event_seqs) since (account_id, event_seq)
-                on since.account_id = p.account_id
-            cross join lateral relay.history(p.account_id, p.event_seq, since.event_seq) h
+            cross join lateral relay.history(
+                p.account_id, p.event_seq,
+                50 + floor(p.wanted * least(1, 5000 / greatest(1, p.wanted_of_all)))::int
+            ) h
         )
         || '],"totals":' || case when p_currency is null then 'null'
             else relay.totals(p_total_account_ids, p_currency) end

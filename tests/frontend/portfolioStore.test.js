@@ -418,6 +418,10 @@ describe('another database, or one that was set back', () => {
   test.each([
     ['whose numbers are lower', filled(3)],
     ['in which a number is another fill', { ...filled(6), fills: [fill({ event_seq: 4, fill_id: 999 })] }],
+    [
+      'in which a number and a fill\'s own are another fill\'s',
+      { ...filled(6), fills: [fill({ event_seq: 4, recorded_at: '2026-03-02T09:00:07.000000Z' })] },
+    ],
     ['in which a number is no fill', portfolio({ event_seq: 6, events: [alert(4)] })],
   ])('%s: nothing of the old one is left', (_, other) => {
     const away = reconnected(synced({ ...filled(4), state: state({ version: 99 }) }));

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -496,6 +496,59 @@ def stuck_client(relay: Relay, book: SimpleNamespace) -> Iterator[Client]:
         small.shutdown(socket.SHUT_RDWR)
 
 
+def test_pages_start_anew_when_commits_may_have_been_lost(
+    relay: Relay, book: SimpleNamespace
+) -> None:
+    """A new timeline has begun, and gives the numbers that were lost again."""
+    with relay.client(book.token) as client:
+        client.snapshot()
+        fill(book.conn, book.alpha, 7000)
+        client.wait_for(lambda m: isinstance(m, wire.Trade))
+        with book.conn.transaction():
+            book.conn.execute("set local session_replication_role = replica")
+            book.conn.execute("update ledger.fills set quantity = 2000")
+            book.conn.execute("truncate relay.timeline")
+        one(book.conn, TERMINATE.format("true"))
+        assert refusal(client.connection).code == "unavailable"
+    with relay.client(book.token) as client:
+        client.snapshot()
+        assert [fill.quantity for fill in client.fills[book.alpha].values()] == ["2000"]
+
+
+def test_who_waits_for_a_snapshot_hears_that_the_relay_lives(
+    relay: Relay, book: SimpleNamespace, database: Database
+) -> None:
+    """And who has one does not hear of it, for the database answers."""
+    with contextlib.ExitStack() as stack, database.connect() as holder:
+        clients = [stack.enter_context(relay.client(book.token)) for _ in range(10)]
+        for client in clients:
+            client.snapshot()
+        idle, *waiting = clients
+        holder.execute("begin")
+        holder.execute("lock table recon.settings in access exclusive mode")
+        for client in waiting:
+            client.send({"type": "resync"})
+        beats = [idle.wait_for(lambda m: isinstance(m, wire.Heartbeat)) for _ in range(2)]
+        assert all(beat.database_ok for beat in beats)
+        for client in waiting:
+            with contextlib.suppress(TimeoutError):
+                while client.heartbeat is None:
+                    client.receive(0)
+            assert client.heartbeat is not None
+        until(lambda: hears(waiting[-1], lambda beat: not beat.database_ok))
+        holder.execute("rollback")
+        for client in waiting:
+            client.snapshot()
+        assert idle.snapshots == 1
+
+
+def hears(client: Client, condition: Callable[[wire.Heartbeat], bool]) -> bool:
+    """Whether the next message is a heartbeat of which this holds."""
+    with contextlib.suppress(TimeoutError):
+        client.receive(0.1)
+    return client.heartbeat is not None and condition(client.heartbeat)
+
+
 def test_a_client_that_does_not_read_gets_the_latest_state_later(
     relay: Relay, book: SimpleNamespace
 ) -> None:
@@ -547,6 +600,25 @@ def test_outbox_keeps_trades_and_the_latest_update() -> None:
         offer("update", number, 9000, 0)
     assert outbox.wants_snapshot
     assert len(outbox) == 0
+
+
+def test_all_that_waits_is_counted_until_it_is_taken() -> None:
+    outbox = Outbox(Metrics())
+    outbox.begin_snapshot()
+    update = Frame("update", 1, Mark(1, 0), b"four")
+    outbox.offer(update)
+    outbox.offer_broker(Frame("broker", 1, Mark(0, 0), b"sixsix"))
+    outbox.end_snapshot({}, 0)
+    for text in (b"a longer curve", b"curve"):
+        outbox.offer_single("curve", text)
+    assert outbox.byte_count == len(b"four" + b"sixsix" + b"curve")
+    outbox.drop_update(1)
+    outbox.offer(Frame("trade", 1, Mark(2, 1), b"trade", update=update))
+    assert outbox.byte_count == len(b"sixsix" + b"curve" + b"trade" + b"four")
+    assert [frame.kind for frame in iter(outbox.take, None) if frame] == [
+        *("trade", "curve", "broker")
+    ]
+    assert outbox.byte_count == 0
 
 
 def test_of_a_trade_that_the_snapshot_holds_the_newer_state_is_still_sent() -> None:

@@ -287,6 +287,34 @@ def test_history_is_short_or_reaches_back_to_what_is_held(
     assert history(9999) == (551, list(range(600, 550, -1))), "the database was set back"
 
 
+def test_histories_of_many_accounts_share_what_a_snapshot_can_hold(
+    conn: Connection, book: dict[str, int]
+) -> None:
+    account_ids = [account(conn, "USD", None) for _ in range(15)]
+    conn.execute(
+        "select api.record_fill(a.account_id, 'EUR/USD', 'buy', 1, 1.1)"
+        " from unnest(%s::bigint[]) a (account_id), generate_series(1, 500)",
+        [account_ids],
+    )
+    quiet = book["flat"]
+
+    def lengths(since: dict[int, int]) -> list[int]:
+        message = snapshot(conn, *account_ids, quiet, since=since)
+        return [
+            len(portfolio["fills"])
+            for portfolio in message["accounts"]
+            if portfolio["account_id"] != quiet
+        ]
+
+    assert lengths({}) == [50] * 15
+    assert lengths(dict.fromkeys(account_ids[:11], 0)) == [500] * 11 + [50] * 4
+    assert lengths(dict.fromkeys([*account_ids, quiet], 0)) == [50 + 5000 // 15] * 15
+    assert lengths(dict.fromkeys(account_ids[:14], 0) | {account_ids[14]: 390}) == [
+        *[50 + 5000 * 450 // (14 * 450 + 60)] * 14,
+        50 + 5000 * 60 // (14 * 450 + 60),
+    ]
+
+
 def test_what_is_open_is_told_however_old(conn: Connection, book: dict[str, int]) -> None:
     account_id = book["flat"]  # two fills
     for alert_id, is_open in ((1, True), (2, True), (2, False), (3, True), (3, True)):
@@ -362,6 +390,7 @@ EXECUTABLE = [
     "api.portfolio_changes",
     "api.rolled_up_before",  # for everybody, since views call it
     "api.snapshot_message",
+    "api.timeline_id",
     "api.totals_message",
 ]
 

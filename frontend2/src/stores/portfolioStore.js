@@ -345,14 +345,18 @@ function isOther(portfolio, held, isSynced) {
 }
 
 /**
- * What each number of an account stands for.
+ * What each number of an account stands for. Numbers of fills, discrepancies and alerts may have been
+ * given again as well, so their times are told, too.
  * @param {Pick<Portfolio, 'fills' | 'events'>} account
  * @returns {[number, string][]}
  */
 const numbered = ({ fills, events }) => [
-  ...fills.map((fill) => /** @type {[number, string]} */ ([fill.event_seq, `fill ${fill.fill_id}`])),
-  ...events.map((event) => /** @type {[number, string]} */ ([event.event_seq, subjectOf(event)])),
+  ...fills.map((fill) => named(fill.event_seq, `fill ${fill.fill_id}`, fill.recorded_at)),
+  ...events.map((event) => named(event.event_seq, subjectOf(event), beganAt(event))),
 ];
+
+/** @param {number} eventSeq @param {string} subject @param {Instant} at @returns {[number, string]} */
+const named = (eventSeq, subject, at) => [eventSeq, `${subject} of ${at}`];
 
 /**
  * @param {Omit<Portfolio, 'history_from'>} portfolio
@@ -379,6 +383,10 @@ const subjectOf = (event) =>
   event.type === 'discrepancy'
     ? `discrepancy ${event.discrepancy.discrepancy_id}`
     : `alert ${event.alert.alert_id}`;
+
+/** @param {EventMessage} event */
+const beganAt = (event) =>
+  event.type === 'discrepancy' ? event.discrepancy.opened_at : event.alert.raised_at;
 
 /** @param {EventMessage} event */
 const isOpen = (event) =>
