@@ -10,16 +10,23 @@ const READ = '2014-05-02T12:30:00.002750Z';
 let now;
 /** @type {(() => void)[]} */
 let frames;
+/** @type {(() => void)[]} what comes after the paint */
+let posted;
+/** @type {EventTarget & { hidden: boolean }} */
+let page;
 /** @type {ReturnType<typeof createLatency>} */
 let latency;
 
 beforeEach(() => {
   now = parseInstant(READ);
   frames = [];
+  posted = [];
+  page = Object.assign(new EventTarget(), { hidden: false });
   latency = createLatency({
     now: () => now,
     frames: /** @type {any} */ ({ requestAnimationFrame: (/** @type {() => void} */ run) => frames.push(run) }),
-    post: (run) => run(),
+    post: (run) => posted.push(run),
+    page,
   });
 });
 
@@ -27,11 +34,29 @@ beforeEach(() => {
 const timed = (eventSeq, committedAt = COMMITTED) =>
   trade(eventSeq, {}, { committed_at: committedAt, read_at: READ });
 
-/** @param {number} ms */
-function paint(ms) {
-  now += ms;
+function runFrame() {
   for (const frame of frames.splice(0)) frame();
 }
+
+/** @param {number} ms */
+function finishFrame(ms) {
+  now += ms;
+  for (const run of posted.splice(0)) run();
+}
+
+/** @param {number} ms */
+function paint(ms) {
+  runFrame();
+  finishFrame(ms);
+}
+
+/** @param {boolean} hidden */
+function setHidden(hidden) {
+  page.hidden = hidden;
+  page.dispatchEvent(new Event('visibilitychange'));
+}
+
+const paintedAt = () => latency.trades().map((times) => times.painted_at);
 
 test('a trade is timed from commit to paint, to the microsecond', () => {
   const received = now + 4;
@@ -79,6 +104,38 @@ test('trades of one frame are painted by it, and percentiles are of the nearest 
   paint(0);
   // They waited 1 to 100 ms.
   expect(summarize(latency.trades(), 0).paint).toMatchObject({ last: 1, p50: 50, p99: 99 });
+});
+
+test('a trade that comes once the frame has begun is painted by the next', () => {
+  latency.record(timed(1), now);
+  runFrame();
+  latency.record(timed(2), now);
+  finishFrame(5);
+  expect(paintedAt()).toEqual([now, null]);
+  paint(16);
+  expect(paintedAt()).toEqual([now - 16, now]);
+});
+
+test('what came while the page was hidden is never painted, and does not count when it is back', () => {
+  setHidden(true);
+  latency.record(timed(1), now);
+  expect(frames).toHaveLength(0);
+  now += 3_600_000;
+  setHidden(false);
+  latency.record(timed(2), now);
+  paint(8);
+  expect(paintedAt()).toEqual([null, now]);
+  expect(summarize(latency.trades(), 0)).toMatchObject({ count: 1, paint: { p50: 8, p99: 8 } });
+});
+
+test('what waited for a frame when the page was hidden is not painted by the one that it comes back with', () => {
+  latency.record(timed(1), now);
+  setHidden(true);
+  now += 3_600_000;
+  setHidden(false);
+  latency.record(timed(2), now);
+  paint(8);
+  expect(paintedAt()).toEqual([null, now]);
 });
 
 test('the last thousand are kept, oldest first', () => {

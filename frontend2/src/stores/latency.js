@@ -13,29 +13,44 @@ export const TRADES_KEPT = 1000;
  * @property {number} read_at when the relay had it
  * @property {number} received_at when its message reached the page
  * @property {number} dom_at when the page's elements showed it
- * @property {number | null} painted_at when the frame that shows it was painted; null while the page
- *   is hidden, or before
+ * @property {number | null} painted_at when the frame that shows it was painted; null before, and for
+ *   good where the page was hidden
  */
 
 /**
  * Measures the last trades from commit to paint. A frame is painted after its callbacks have run, and
- * a message posted in one of them comes after the paint.
+ * a message posted in one of them comes after the paint. A hidden page has no frames: how long a
+ * trade waits there for one says nothing.
  *
  * @param {object} [options]
  * @param {() => number} [options.now]
  * @param {Pick<Window, 'requestAnimationFrame'>} [options.frames]
  * @param {(run: () => void) => void} [options.post]
+ * @param {Pick<Document, 'hidden' | 'addEventListener' | 'removeEventListener'>} [options.page]
  */
-export function createLatency({ now = pageNow, frames = window, post = postMessage() } = {}) {
+export function createLatency({
+  now = pageNow,
+  frames = window,
+  post = postMessage(),
+  page = document,
+} = {}) {
   /** @type {TradeTimes[]} */
   let trades = [];
   /** @type {TradeTimes[]} shown in the coming frame */
   let waiting = [];
 
-  function painted() {
-    const at = now();
-    for (const times of waiting) times.painted_at = at;
+  function forgetWaiting() {
     waiting = [];
+    page.removeEventListener('visibilitychange', forgetWaiting);
+  }
+
+  function paint() {
+    const shown = waiting;
+    forgetWaiting();
+    post(() => {
+      const at = now();
+      for (const times of shown) times.painted_at = at;
+    });
   }
 
   return {
@@ -51,8 +66,11 @@ export function createLatency({ now = pageNow, frames = window, post = postMessa
       };
       trades.push(times);
       if (trades.length > 2 * TRADES_KEPT) trades = trades.slice(-TRADES_KEPT);
+      if (page.hidden) return;
       waiting.push(times);
-      if (waiting.length === 1) frames.requestAnimationFrame(() => post(painted));
+      if (waiting.length > 1) return;
+      page.addEventListener('visibilitychange', forgetWaiting);
+      frames.requestAnimationFrame(paint);
     },
     /** The last trades, oldest first. */
     trades: () => trades.slice(-TRADES_KEPT),
