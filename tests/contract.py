@@ -204,8 +204,9 @@ def typedef_of_union(name: str, members: list[str]) -> str:
 
 
 def comment_lines(text: str, indent: str = "") -> str:
+    """No line ends in `|`: tsc writes no proper declaration of a literal that begins the next."""
     lines: list[str] = []
-    for paragraph in text.split("\n\n"):
+    for paragraph in text.replace("| ", "|\N{NO-BREAK SPACE}").split("\n\n"):
         lines += [" *"] if lines else []
         lines += textwrap.wrap(
             paragraph,
@@ -215,7 +216,7 @@ def comment_lines(text: str, indent: str = "") -> str:
             break_long_words=False,
             break_on_hyphens=False,
         )
-    return "\n".join(lines)
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def literal(value: object) -> str:

@@ -43,7 +43,7 @@ describe('the example', () => {
     expect(example.trim().split('\n').filter(Boolean).length).toBeLessThanOrEqual(10);
     const [, names = '', source] = example.match(/^import \{ (.*) \} from '(.*)';$/m) ?? [];
     expect(source).toBe(manifest.name);
-    expect(manifest.exports).toBe('./src/index.js');
+    expect(manifest.exports['.'].default).toBe('./src/index.js');
     const run = new Function(...names.split(', '), 'readToken', 'show', 'onLeave', example.replace(/^import .*$/m, ''));
     run(
       ...names.split(', ').map((name) => /** @type {Record<string, unknown>} */ (page)[name]),

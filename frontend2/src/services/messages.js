@@ -68,8 +68,8 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
- * @typedef {'bad_message' | 'bad_token' | 'not_allowed' | 'unavailable' | 'too_slow' | 'too_many' |
- *   'rate_limited'} ErrorCode
+ * @typedef {'bad_message' | 'bad_token' | 'not_allowed' | 'unavailable' | 'too_slow' | 'too_many'
+ *   | 'rate_limited'} ErrorCode
  */
 
 /**
@@ -443,6 +443,6 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
- * @typedef {Snapshot | Update | Trade | DiscrepancyChanged | AlertChanged | BrokerChanged |
- *   TotalsChanged | Curve | Refused | Pong | Heartbeat | RelayError} FromRelay
+ * @typedef {Snapshot | Update | Trade | DiscrepancyChanged | AlertChanged | BrokerChanged
+ *   | TotalsChanged | Curve | Refused | Pong | Heartbeat | RelayError} FromRelay
  */
