@@ -16,6 +16,7 @@ const TICK_MS = 1000;
  * @param {string} options.token
  * @param {number[] | null} [options.accountIds] null is all that the token opens
  * @param {string | null} [options.totalsCurrency] also totals of these accounts, in this currency
+ * @param {boolean} [options.onlyTotals] nothing but the totals, whose currency has to be named
  * @param {(run: () => void) => void} [options.paintNow] with React: `flushSync`, so that what happened
  *   is on the page before anything else is done
  * @param {import('./stores/latency.js').Latency} [options.latency] where trades are measured

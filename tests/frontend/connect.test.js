@@ -2,9 +2,9 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import * as page from '#page/index.js';
 import { FakeSocket } from './fakeSocket.js';
-import { curve, discrepancy, fill, portfolio, snapshot, trade, update } from './messages.js';
+import { curve, discrepancy, fill, heartbeat, portfolio, snapshot, totals, totalsChanged, trade, update } from './messages.js';
 
-const { connectPortfolio, usePortfolioStore, selectIsStale } = page;
+const { connectPortfolio, usePortfolioStore, selectIsCurrent, selectIsStale, selectTotals } = page;
 const store = () => usePortfolioStore.getState();
 
 /** @type {ReturnType<typeof connectPortfolio>} */
@@ -40,6 +40,28 @@ test('a gap asks for a snapshot from where it began, once', () => {
   FakeSocket.last.say(snapshot(portfolio({ event_seq: 5, history_from: 2, fills })));
   FakeSocket.last.say(trade(7));
   expect(FakeSocket.last.sentOf('resync').at(-1)).toEqual({ type: 'resync', since: { 1: 5 } });
+});
+
+test('totals alone fill the store, without an account', () => {
+  connection.stop();
+  connection = connectPortfolio({ url: 'ws://relay.test/ws', token: 'secret', totalsCurrency: 'USD', onlyTotals: true, Socket });
+  FakeSocket.last.accept();
+  const hello = { type: 'hello', token: 'secret', totals_currency: 'USD', only_totals: true, updates_a_second: 10 };
+  expect(FakeSocket.last.sent).toEqual([hello]);
+  FakeSocket.last.say({ ...snapshot(), totals: totals() });
+  expect(selectTotals(store())?.equity).toBe('2020.00');
+  FakeSocket.last.say(totalsChanged({ equity: '1.00' }));
+  FakeSocket.last.say(heartbeat({}));
+  vi.advanceTimersByTime(100);
+  expect(selectTotals(store())?.equity).toBe('1.00');
+  expect(store()).toMatchObject({ accountIds: [], wantsResync: false });
+  expect(selectIsCurrent(store())).toBe(true);
+  FakeSocket.last.fail();
+  expect(selectIsCurrent(store())).toBe(false);
+  expect(selectTotals(store())?.equity).toBe('1.00');
+  vi.advanceTimersByTime(500);
+  FakeSocket.last.accept();
+  expect(FakeSocket.last.sent).toEqual([hello]);
 });
 
 test('a lost line is opened again with what is held', () => {

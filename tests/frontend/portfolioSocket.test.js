@@ -82,6 +82,22 @@ describe('connecting', () => {
     ]);
   });
 
+  test('asks for totals alone, and keeps to that in another currency and on the next line', () => {
+    const { clock, socket } = live({ totalsCurrency: 'EUR', onlyTotals: true });
+    socket.chooseTotals('JPY');
+    FakeSocket.last.fail();
+    clock.pass(FIRST_RETRY_MS);
+    FakeSocket.last.accept();
+    expect(FakeSocket.all.map((one) => one.sent[0])).toEqual(
+      ['EUR', 'JPY'].map((currency) => ({
+        type: 'hello',
+        token: 'secret',
+        totals_currency: currency,
+        only_totals: true,
+      })),
+    );
+  });
+
   test('asks for totals in another currency without greeting anew, and keeps to it', () => {
     const { clock, socket } = live({ totalsCurrency: 'EUR' });
     FakeSocket.last.sent.length = 0;

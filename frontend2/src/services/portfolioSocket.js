@@ -125,6 +125,7 @@ export function retryDelay(attempt, random) {
  * @param {string} options.token
  * @param {number[] | null} [options.accountIds] null is all that the token opens
  * @param {string | null} [options.totalsCurrency] also the totals of these accounts, in this currency
+ * @param {boolean} [options.onlyTotals] nothing but the totals, whose currency has to be named
  * @param {number | null} [options.updatesASecond] of an account, that there is a use for; null is all
  *   that the relay has
  * @param {() => Record<string, number> | null} [options.since] the last event held of each account:
@@ -143,6 +144,7 @@ export function createPortfolioSocket({
   token,
   accountIds = null,
   totalsCurrency = null,
+  onlyTotals = false,
   updatesASecond = null,
   since = () => null,
   onMessage,
@@ -190,6 +192,7 @@ export function createPortfolioSocket({
     const hello = { type: 'hello', token };
     if (accountIds !== null) hello.account_ids = accountIds;
     if (totalsCurrency !== null) hello.totals_currency = totalsCurrency;
+    if (onlyTotals) hello.only_totals = true;
     if (updatesASecond !== null) hello.updates_a_second = updatesASecond;
     send({ ...hello, ...history() });
     onHello((wish) => curves.request(wish, CURVE_TIMEOUT_MS));
