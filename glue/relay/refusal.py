@@ -60,6 +60,11 @@ class Refusal(Exception):
         return cls("bad_message", message, "See docs/relay.md for the messages of tidemark.v1.")
 
     @classmethod
+    def no_hello(cls) -> Self:
+        """It may be the line that is slow."""
+        return cls("too_slow", "No hello has come in time.", "Connect again and say it at once.")
+
+    @classmethod
     def bad_token(cls) -> Self:
         """Unknown, expired and revoked look the same from outside."""
         return cls(

@@ -171,7 +171,7 @@ class Session:
             async with asyncio.timeout(HELLO_TIMEOUT):
                 message = await self._receive()
         except TimeoutError:
-            raise Refusal.bad_message("No hello has come in time.") from None
+            raise Refusal.no_hello() from None
         if not isinstance(message, wire.Hello):
             raise Refusal.bad_message("The first message must be a hello.")
         if message.only_totals and message.totals_currency is None:

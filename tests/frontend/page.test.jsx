@@ -214,6 +214,7 @@ describe('the line', () => {
     ['disconnected', null, 'disconnected', 'Disconnected'],
     ['disconnected', at, 'disconnected', `Stale since ${formatClock(at)}, disconnected`],
     ['refused', null, 'refused', 'Refused'],
+    ['refused', at, 'refused', `Stale since ${formatClock(at)}, refused`],
   ];
 
   test.each(cases)('%s with figures current until %s is %s: %s', (phase, staleSince, name, text) => {
@@ -228,6 +229,16 @@ describe('the line', () => {
     act(() => store.getState().setConnection({ ...IDLE, phase: 'live' }));
     receive(snapshot(portfolio()));
     expect(find('[data-connection]').hasAttribute('data-stale-since')).toBe(false);
+  });
+
+  test('to a relay that does not understand the page leaves the figures in sight, and says to reload it', () => {
+    show(portfolio());
+    const error = relayError('bad_message');
+    act(() => store.getState().setConnection({ ...IDLE, phase: 'refused', liveUntil: at, error }));
+    expect(screen.getByRole('alert').textContent).toMatch(/^What went wrong. Reload the page;/);
+    expect(find('main').className).toBe('desk outdated');
+    expect(screen.getAllByText('Harbour').length).toBeGreaterThan(0);
+    expect(screen.queryByLabelText('Token')).toBeNull();
   });
 
   test('counts down to the next attempt outside of what is read aloud', () => {
@@ -623,6 +634,14 @@ describe('the token', () => {
     store.getState().setConnection({ ...IDLE, phase: 'refused', error });
     open();
     expect(screen.getByRole('alert').textContent).toBe('What went wrong. What to do.');
+    expect(screen.getByLabelText('Token')).toBeTruthy();
+  });
+
+  test('that the relay cannot read can be replaced', () => {
+    store.getState().setConnection({ ...IDLE, phase: 'refused', error: relayError('bad_message') });
+    open();
+    expect(screen.getByRole('heading', { level: 2 }).textContent).toBe('The relay does not understand this page');
+    expect(screen.getByRole('alert').textContent).toMatch(/^What went wrong. Reload the page;/);
     expect(screen.getByLabelText('Token')).toBeTruthy();
   });
 });

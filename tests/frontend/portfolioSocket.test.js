@@ -264,7 +264,7 @@ describe('silence', () => {
 });
 
 describe('refusal', () => {
-  test.each(/** @type {const} */ (['bad_token', 'not_allowed']))('%s ends all attempts', (code) => {
+  test.each(/** @type {const} */ (['bad_message', 'bad_token', 'not_allowed']))('%s ends all attempts', (code) => {
     const { clock, line, phase } = started();
     FakeSocket.last.accept();
     FakeSocket.last.say(relayError(code));

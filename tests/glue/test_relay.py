@@ -332,7 +332,7 @@ def test_who_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(converse())
     (error,) = map(decode, sent)
     assert isinstance(error, wire.Error)
-    assert (error.code, closed) == ("bad_message", [1008])
+    assert (error.code, closed) == ("too_slow", [1013])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import { Issues } from './Issues.jsx';
 import { LatencyPanel } from './LatencyPanel.jsx';
 import { Mark } from './Mark.jsx';
 import { Missed } from './Missed.jsx';
+import { Problem } from './Problem.jsx';
 import { TokenForm } from './TokenForm.jsx';
 
 /** @import { Latency } from '../stores/latency.js' */
@@ -40,7 +41,9 @@ function Content({ requestCurve }) {
   const isCurrent = usePortfolioStore(selectIsCurrent);
   const count = usePortfolioStore((store) => store.accountIds.length);
   const hasSnapshot = usePortfolioStore((store) => store.receivedAt !== null);
-  if (phase === 'idle' || phase === 'refused') {
+  // A page that the relay no longer understands has to be reloaded: what it shows stays until then.
+  const keepsFigures = error?.code === 'bad_message' && count > 0;
+  if (phase === 'idle' || (phase === 'refused' && !keepsFigures)) {
     return (
       <main className="alone">
         <TokenForm />
@@ -50,11 +53,7 @@ function Content({ requestCurve }) {
   return (
     <main className={isCurrent ? 'desk' : 'desk outdated'}>
       <div className="notices">
-        {error && (
-          <p className="problem" role="alert" data-error={error.code}>
-            {error.message} {error.remedy}
-          </p>
-        )}
+        {error && <Problem error={error} />}
         <Missed />
         <Issues />
       </div>

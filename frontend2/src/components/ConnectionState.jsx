@@ -26,7 +26,7 @@ export function describeConnection({ phase }, staleSince) {
     case 'disconnected':
       return { state: phase, text: since === '' ? 'Disconnected' : `Stale${since}, disconnected` };
     case 'refused':
-      return { state: phase, text: 'Refused' };
+      return { state: phase, text: since === '' ? 'Refused' : `Stale${since}, refused` };
   }
 }
 

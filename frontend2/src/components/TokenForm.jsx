@@ -1,20 +1,28 @@
 import { useState } from 'react';
 import { writeToken } from '../services/address.js';
 import { usePortfolioStore } from '../stores/portfolioStore.js';
+import { Problem } from './Problem.jsx';
 
-/** Asks for a token where there is none, or where the relay refuses the one there is. */
+/** @import { RelayError } from '../services/messages.js' */
+
+/** @param {RelayError | null} error */
+function titleOf(error) {
+  if (error === null) return 'Open your accounts';
+  return error.code === 'bad_message'
+    ? 'The relay does not understand this page'
+    : 'The relay refused this token';
+}
+
+/** Asks for a token where there is none, or where the relay refuses what it was told. */
 export function TokenForm() {
   const [token, setToken] = useState('');
-  const error = usePortfolioStore((store) => store.connection.error);
-  const isRefused = usePortfolioStore((store) => store.connection.phase === 'refused');
+  const error = usePortfolioStore(({ connection }) =>
+    connection.phase === 'refused' ? connection.error : null,
+  );
   return (
     <section className="token" aria-labelledby="token-title">
-      <h2 id="token-title">{isRefused ? 'The relay refused this token' : 'Open your accounts'}</h2>
-      {isRefused && error && (
-        <p className="problem" role="alert" data-error={error.code}>
-          {error.message} {error.remedy}
-        </p>
-      )}
+      <h2 id="token-title">{titleOf(error)}</h2>
+      {error && <Problem error={error} />}
       <p>
         The page needs a dashboard token. <code>tidemark token issue</code> makes one.
       </p>

@@ -22,14 +22,14 @@ export const CURVE_TIMEOUT_MS = 15_000;
 /** Longer than the relay waits for its database. */
 export const ACKNOWLEDGE_TIMEOUT_MS = 10_000;
 
-/** Trying again with the same token gives the same answer. */
-const FINAL_CODES = new Set(['bad_token', 'not_allowed']);
+/** Trying again with the same token and the same messages gives the same answer. */
+const FINAL_CODES = new Set(['bad_message', 'bad_token', 'not_allowed']);
 
 /**
  * The line to the relay, as the page tells it. Instants are milliseconds since 1970.
  *
  *   idle → connecting → live ⇄ stale → disconnected → connecting …
- *   any → refused, until there is another token
+ *   any → refused, for good
  *
  * @typedef {object} Connection
  * @property {'idle' | 'connecting' | 'live' | 'stale' | 'disconnected' | 'refused'} phase
