@@ -23,6 +23,8 @@ function listed(heading) {
     .flatMap((line) => [...(line.split('|')[1] ?? '').matchAll(/`([^`]+)`/g)].map(([, name = '']) => name));
 }
 
+afterEach(() => vi.unstubAllGlobals());
+
 describe('the example', () => {
   /** @type {Record<string, string>} */
   let shown;
@@ -36,7 +38,6 @@ describe('the example', () => {
     vi.stubGlobal('WebSocket', FakeSocket);
     page.usePortfolioStore.getState().forget();
   });
-  afterEach(() => vi.unstubAllGlobals());
 
   test('of ten lines shows equity, says that it is stale, and ends', () => {
     expect(more).toEqual([]);
@@ -73,6 +74,14 @@ test('every export is told, and none that is not there', () => {
   const exported = new Set([...Object.keys(page), 'connectPortfolio']);
   const documented = new Set([...told.filter((name) => name !== 'apply…'), ...reducers, 'connectPortfolio', 'EMPTY']);
   expect([...documented].sort()).toEqual([...exported].sort());
+});
+
+test('every member of a connection is told, and none that is not there', () => {
+  vi.stubGlobal('WebSocket', FakeSocket);
+  const portfolio = page.connectPortfolio({ url: 'wss://desk.example/ws', token: 'secret' });
+  portfolio.stop();
+  const told = listed('member').map((name) => name.replace(/\(.*/, ''));
+  expect(told.sort()).toEqual(Object.keys(portfolio).sort());
 });
 
 test('every field of a trade’s way is told', () => {
