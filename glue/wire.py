@@ -445,7 +445,7 @@ class Pong(msgspec.Struct, tag="pong", kw_only=True):
 
 
 class Heartbeat(msgspec.Struct, tag="heartbeat", kw_only=True):
-    """Every 5 s: proof of life, and the last event number of each account."""
+    """Every 4 to 5 s: proof of life, and the last event number of each account."""
 
     sent_at: Instant
     database_ok: bool

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from glue import wire
-from glue.relay import session
+from glue.relay import http, session
 from glue.relay.database import Mark
 from glue.relay.frames import Frame
 from glue.relay.metrics import Metrics
@@ -499,4 +499,19 @@ def test_the_guide_names_every_error_and_every_metric(any_relay: Relay) -> None:
     for name in names:
         if not name.endswith("_created"):
             assert f"`{name}`" in guide, name
-    assert session.HELLO_TIMEOUT == 10, "as the guide says"
+
+
+def test_the_guide_s_times_are_those_of_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = " ".join(GUIDE.read_text().split())
+    monkeypatch.setattr(session, "_now", lambda: 0.0)
+    beats = []
+    for pick in (min, max):
+        monkeypatch.setattr(session.random, "uniform", lambda *bounds, pick=pick: pick(bounds))
+        beats.append(session._next_beat())
+    for told in (
+        f"say `hello` within {session.HELLO_TIMEOUT:.0f} seconds",
+        "**Heartbeats** come every {:.0f} to {:.0f} seconds".format(*beats),
+        "a WebSocket ping every {ping_interval} seconds".format_map(http.LIMITS),
+        "not answered it after {ping_timeout} is cut off".format_map(http.LIMITS),
+    ):
+        assert told in guide

@@ -418,7 +418,7 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  */
 
 /**
- * Every 5 s: proof of life, and the last event number of each account.
+ * Every 4 to 5 s: proof of life, and the last event number of each account.
  * @typedef {object} Heartbeat
  * @property {'heartbeat'} type
  * @property {Instant} sent_at
