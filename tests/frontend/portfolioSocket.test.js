@@ -470,6 +470,25 @@ describe('curves', () => {
   });
 });
 
+test('a socket that is stopped by whom it tells something stays stopped', () => {
+  /** @type {(() => void)[]} */
+  const stops = [];
+  const stop = () => stops[0]?.();
+  const byMessage = started({ onMessage: stop });
+  stops.push(byMessage.socket.stop);
+  FakeSocket.last.accept();
+  FakeSocket.last.say(snapshot());
+  expect(byMessage.phase()).toBe('idle');
+  expect(byMessage.clock.pending()).toBe(0);
+
+  const byConnection = live({ onConnection: ({ phase }) => phase === 'connecting' && stop() });
+  stops[0] = byConnection.socket.stop;
+  FakeSocket.last.fail();
+  byConnection.clock.pass(LONGEST_RETRY_MS);
+  expect(FakeSocket.last.readyState).toBe(3);
+  expect(byConnection.clock.pending()).toBe(0);
+});
+
 test('a stopped socket is closed and stays so', () => {
   const { clock, phase, socket } = live();
   socket.stop();

@@ -206,13 +206,13 @@ export function createPortfolioSocket({
   function open() {
     retryTimer = null;
     isResyncing = false;
-    report(connection.phase === 'stale' ? 'stale' : 'connecting');
     const opened = new Socket(url, [SUBPROTOCOL]);
     socket = opened;
     opened.onopen = greet;
     opened.onmessage = (event) => receive(event.data);
     opened.onclose = () => lose('disconnected');
     watch();
+    report(connection.phase === 'stale' ? 'stale' : 'connecting');
   }
 
   /** Lets go of the socket without hearing from it again: a dead one may take minutes to close. */
@@ -307,7 +307,9 @@ export function createPortfolioSocket({
       attempt = 0;
       watch();
     }
+    const from = socket;
     onMessage(message, receivedAt);
+    if (socket !== from) return; // whoever was told has stopped it
     if (message.type === 'discrepancy') acknowledgements.see(message);
     if (message.type === 'snapshot') {
       for (const event of message.accounts.flatMap(({ events }) => events)) {
