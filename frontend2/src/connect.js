@@ -26,7 +26,7 @@ const TICK_MS = 1000;
  */
 export function connectPortfolio({ latency = createLatency(), paintNow, ...options }) {
   const { receive, setConnection, setClock, tick } = usePortfolioStore.getState();
-  const accept = createInbox({
+  const inbox = createInbox({
     deliver: (messages) => receive(messages, Date.now()),
     onShown: latency.record,
     paintNow,
@@ -35,7 +35,7 @@ export function connectPortfolio({ latency = createLatency(), paintNow, ...optio
     ...options,
     updatesASecond: 1000 / PRICES_MS,
     since: () => selectSince(usePortfolioStore.getState()),
-    onMessage: accept,
+    onMessage: inbox.accept,
     onConnection: setConnection,
     onClock: setClock,
   });
@@ -59,6 +59,7 @@ export function connectPortfolio({ latency = createLatency(), paintNow, ...optio
       clearInterval(timer);
       window.removeEventListener('online', retryNow);
       socket.stop();
+      inbox.clear();
     },
   };
 }

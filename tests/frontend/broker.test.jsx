@@ -78,7 +78,7 @@ describe('what the broker said', () => {
     const delivered = [];
     /** @type {(() => void)[]} */
     const due = [];
-    const accept = createInbox({
+    const { accept } = createInbox({
       deliver: (messages) => delivered.push(messages),
       timers: /** @type {any} */ ({ setTimeout: (/** @type {() => void} */ run) => due.push(run), clearTimeout: () => {} }),
     });

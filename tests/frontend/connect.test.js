@@ -99,6 +99,16 @@ test('trades are measured, and curves asked for', async () => {
   expect((await answer).at).toHaveLength(3);
 });
 
+test('what waits when a connection is stopped does not come into the store any more', () => {
+  FakeSocket.last.say(snapshot(portfolio()));
+  FakeSocket.last.say(update({ version: 2 }));
+  connection.stop();
+  store().forget();
+  vi.advanceTimersByTime(1000);
+  expect(store().receivedAt).toBeNull();
+  expect(vi.getTimerCount()).toBe(0);
+});
+
 test('a stopped connection leaves what is held, and no timer', () => {
   FakeSocket.last.say(snapshot(portfolio()));
   connection.stop();

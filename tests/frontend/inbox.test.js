@@ -9,8 +9,8 @@ import { fakeClock } from './fakeClock.js';
 let clock;
 /** @type {StateMessage[][]} */
 let delivered;
-/** @type {(message: StateMessage) => void} */
-let accept;
+/** @type {ReturnType<typeof createInbox>} */
+let inbox;
 /** @type {number} */
 let paintedNow;
 /** @type {number} ms that painting at once takes */
@@ -24,7 +24,7 @@ beforeEach(() => {
   paintedNow = 0;
   painting = 0;
   shown = [];
-  const inbox = createInbox({
+  inbox = createInbox({
     deliver: (messages) => delivered.push(messages),
     paintNow: (run) => {
       paintedNow += 1;
@@ -36,8 +36,10 @@ beforeEach(() => {
     // No frames: a hidden page has none, and gets its prices all the same.
     timers: /** @type {any} */ (clock),
   });
-  accept = (message) => inbox(message, clock.now());
 });
+
+/** @param {StateMessage} message */
+const accept = (message) => inbox.accept(message, clock.now());
 
 const types = () => delivered.map((messages) => messages.map(({ type }) => type));
 

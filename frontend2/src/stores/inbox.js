@@ -74,7 +74,7 @@ export function createInbox({
   }
 
   /** @param {StateMessage} message @param {number} receivedAt */
-  return function accept(message, receivedAt) {
+  function accept(message, receivedAt) {
     switch (message.type) {
       case 'update': {
         const other = prices.get(message.account_id);
@@ -108,5 +108,18 @@ export function createInbox({
         showHappened();
         deliver([message]);
     }
-  };
+  }
+
+  /** Leaves out what waits. */
+  function clear() {
+    timers.clearTimeout(pricesTimer);
+    timers.clearTimeout(happenedTimer);
+    pricesTimer = happenedTimer = 0;
+    prices.clear();
+    brokers.clear();
+    totals = null;
+    happened = [];
+  }
+
+  return { accept, clear };
 }
