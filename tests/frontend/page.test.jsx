@@ -171,6 +171,12 @@ describe('accounts', () => {
     show();
     expect(screen.getByText(/opens no accounts/)).toBeTruthy();
   });
+
+  test('nothing is said of a token’s accounts before the snapshot', () => {
+    store.getState().receive([heartbeat({}, { database_ok: false })], Date.now());
+    open();
+    expect(screen.getByText(/Waiting for the first figures/)).toBeTruthy();
+  });
 });
 
 test('a trade appears once, on top, with the state after it', () => {
@@ -474,6 +480,16 @@ describe('the curve', () => {
     isThere = true;
     fireEvent.click(again);
     await vi.waitFor(() => expect(document.querySelector('.curve-problem')).toBeNull());
+    expect(find('[data-curve-points]')).toBeTruthy();
+  });
+
+  test('that came while the page was hidden is drawn when it is seen', async () => {
+    const hidden = vi.spyOn(document, 'hidden', 'get').mockReturnValue(true);
+    await showCurve(answering);
+    await vi.waitFor(() => expect(find('[role="img"].plot').getAttribute('aria-label')).toMatch(/deepest/));
+    expect(document.querySelector('[data-curve-points]')).toBeNull();
+    hidden.mockReturnValue(false);
+    fireEvent(document, new Event('visibilitychange'));
     expect(find('[data-curve-points]')).toBeTruthy();
   });
 

@@ -40,7 +40,7 @@ function Content({ requestCurve }) {
   const error = usePortfolioStore((store) => store.connection.error);
   const isCurrent = usePortfolioStore(selectIsCurrent);
   const count = usePortfolioStore((store) => store.accountIds.length);
-  const hasSnapshot = usePortfolioStore((store) => store.receivedAt !== null);
+  const isSynced = usePortfolioStore((store) => store.isSynced);
   // A page that the relay no longer understands has to be reloaded: what it shows stays until then.
   const keepsFigures = error?.code === 'bad_message' && count > 0;
   if (phase === 'idle' || (phase === 'refused' && !keepsFigures)) {
@@ -66,7 +66,7 @@ function Content({ requestCurve }) {
         </>
       ) : (
         <p className="nothing">
-          {hasSnapshot
+          {isSynced
             ? 'This token opens no accounts. A token made with tidemark token issue names the accounts that it opens.'
             : 'Waiting for the first figures…'}
         </p>

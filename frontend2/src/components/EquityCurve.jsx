@@ -104,7 +104,11 @@ export function EquityCurve({ accountId, requestCurve }) {
     };
     draw();
     const timer = setInterval(draw, LIVE_MS);
-    return () => clearInterval(timer);
+    document.addEventListener('visibilitychange', draw);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener('visibilitychange', draw);
+    };
   }, [curve]);
 
   const choose = (/** @type {RangeName} */ name) => {
