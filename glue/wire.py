@@ -321,6 +321,7 @@ class DiscrepancyChanged(msgspec.Struct, tag="discrepancy", kw_only=True):
 
     account_id: int
     event_seq: int
+    recorded_at: Instant
     discrepancy: Discrepancy
 
 
@@ -329,6 +330,7 @@ class AlertChanged(msgspec.Struct, tag="alert", kw_only=True):
 
     account_id: int
     event_seq: int
+    recorded_at: Instant
     alert: Alert
 
 

@@ -41,6 +41,8 @@ class EventHead(msgspec.Struct):
     event_seq: int
     fill: FillHead | None = None
     committed_at: datetime | None = None
+    recorded_at: datetime | None = None
+    """Of a discrepancy or an alert; a trade's is its fill's."""
 
 
 class StateHead(msgspec.Struct):
@@ -106,13 +108,20 @@ def frames(change: Change, held: Mark) -> list[Frame]:
         head = read_event(text)
         if head.event_seq <= held.event_seq:
             continue
-        at = None
+        at = head.committed_at or head.recorded_at
         if head.fill is not None:
             text = f'{text[:-1]},"read_at":"{now()}",{rest}'  # noqa: PLW2901
-            at = (head.committed_at or head.fill.recorded_at).timestamp()
+            at = at or head.fill.recorded_at
             last_trade = len(made)
-        mark = Mark(change.version, head.event_seq)
-        made.append(Frame(head.type, change.account_id, mark, text.encode(), at))
+        made.append(
+            Frame(
+                head.type,
+                change.account_id,
+                Mark(change.version, head.event_seq),
+                text.encode(),
+                None if at is None else at.timestamp(),
+            )
+        )
     if last_trade is not None:
         made[last_trade] = made[last_trade]._replace(update=update_frame(change, rest))
     elif change.version > held.version:

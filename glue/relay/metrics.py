@@ -65,8 +65,9 @@ class Metrics:
         )
         self.lag_seconds = Histogram(
             "tidemark_relay_lag_seconds",
-            "From a trade's commit (its booking, where commits are not timed), or from the "
-            "valuation that an update tells, until it was sent.",
+            "From a trade's commit (its booking, where commits are not timed), from a "
+            "discrepancy's or an alert's record, or from the valuation that an update tells, "
+            "until it was sent.",
             ["type"],
             buckets=LATENCY,
             registry=self.registry,

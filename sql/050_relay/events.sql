@@ -23,6 +23,7 @@ language sql stable
 return '{"type":"' || p_event.kind
     || '","account_id":' || p_event.account_id
     || ',"event_seq":' || p_event.event_seq
+    || ',"recorded_at":' || relay.instant(p_event.recorded_at)
     || ',"' || p_event.kind || '":' || p_event.body::text
     || '}';
 

@@ -156,6 +156,7 @@ export const discrepancy = (eventSeq, fields = {}, accountId = 1) =>
     type: 'discrepancy',
     account_id: accountId,
     event_seq: eventSeq,
+    recorded_at: AT,
     discrepancy: {
       discrepancy_id: 5,
       cause: 'missing_fill',
@@ -189,6 +190,7 @@ export const alert = (eventSeq, fields = {}, accountId = 1) =>
     type: 'alert',
     account_id: accountId,
     event_seq: eventSeq,
+    recorded_at: AT,
     alert: {
       alert_id: 8,
       kind: 'broker_unreachable',

@@ -112,6 +112,8 @@ def test_discrepancies_and_alerts_come_in_order_with_trades(
             client.receive()
         assert isinstance(client.events[book.beta][1], wire.AlertChanged)
         assert client.gaps == 0
+        for kind, count in (("trade", 2), ("discrepancy", 2), ("alert", 1)):
+            assert relay.metric(f'tidemark_relay_lag_seconds_count{{type="{kind}"}}') == count
         converge(client, book.conn, book.alpha, book.beta)
 
 

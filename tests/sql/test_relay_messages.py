@@ -231,6 +231,8 @@ def test_changes_are_those_accounts_that_are_not_as_held(
     (alert,) = map(json.loads, found[book["empty"]]["events"])
     contract.check(alert, "fromRelay")
     assert (alert["type"], alert["event_seq"]) == ("alert", 1)
+    recorded = one(conn, "select recorded_at from ledger.events")["recorded_at"]
+    assert datetime.fromisoformat(alert["recorded_at"]) == recorded
     (trade,) = map(json.loads, found[book["flat"]]["events"])
     assert (trade["type"], trade["event_seq"]) == ("trade", 3)
     assert found[book["flat"]]["state"] == json.dumps(

@@ -299,6 +299,7 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  * @property {'discrepancy'} type
  * @property {number} account_id
  * @property {number} event_seq
+ * @property {Instant} recorded_at
  * @property {Discrepancy} discrepancy
  */
 
@@ -308,6 +309,7 @@ export const MESSAGE_TYPES = /** @type {const} */ ([
  * @property {'alert'} type
  * @property {number} account_id
  * @property {number} event_seq
+ * @property {Instant} recorded_at
  * @property {Alert} alert
  */
 
