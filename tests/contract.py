@@ -136,7 +136,7 @@ def described(schema: dict[str, Any], words: str) -> dict[str, Any]:
 
 
 def hoisted(schema: Any, named: dict[str, Any]) -> Any:
-    """Named parts are written once and referred to."""
+    """Named parts are written once and referred to; OpenAPI's discriminators are not AsyncAPI's."""
     if isinstance(schema, list):
         return [hoisted(part, named) for part in schema]
     if not isinstance(schema, dict):
@@ -144,7 +144,7 @@ def hoisted(schema: Any, named: dict[str, Any]) -> Any:
     if isinstance(title := schema.get("title"), str):
         named[title] = schema
         return {"$ref": SCHEMAS + title}
-    return {key: hoisted(part, named) for key, part in schema.items()}
+    return {key: hoisted(part, named) for key, part in schema.items() if key != "discriminator"}
 
 
 # The page's types -----------------------------------------------------------------------------
