@@ -89,6 +89,9 @@ comment on table recon.accounts is
     'the broker''s last figures. The row is held by who compares the account.';
 comment on column recon.accounts.compared_from is
     'From when on all transactions of the broker are known; null before the first answer.';
+comment on column recon.accounts.compared_after_id is
+    'The id after which all transactions of the broker are known; null: all there are, or as '
+    'compared_from says.';
 comment on column recon.accounts.settled_event_seq is
     'Fills up to this number were found to agree with the broker''s.';
 comment on column recon.accounts.settled_entry_id is

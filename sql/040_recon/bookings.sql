@@ -1,11 +1,13 @@
 -- The bookings of both sides, beside each other, as far as they have not been settled: the broker's
 -- transactions and the ledger's fills and entries that each is without the other or with it.
 --
---   matched    both have it, by the broker's id; or, where the ledger has no such id, by content
---   missing    the broker has it, the ledger does not
---   reversed   both have it, but the ledger took it back
---   extra      the ledger has it, the broker does not
---   void       the ledger took back what the broker does not have
+--   matched      both have it, by the broker's id; or, where the ledger has no such id, by content
+--   missing      the broker has it, the ledger does not
+--   reversed     both have it, but the ledger took it back
+--   extra        the ledger has it, the broker does not
+--   void         the ledger took back what the broker does not have
+--   uncompared   the ledger has it, and it counts in the totals alone: the broker booked it before
+--                all transactions were known, or we by hand to make balances agree
 --
 -- What a reversal booked counts with the fill that it takes back. A booking is amiss if it has no
 -- counterpart, or one with another content.
@@ -170,7 +172,7 @@ begin
         coalesce(t.is_ahead, false),
         case when t.kind is null then p.recorded_at > v_taken_at - v_grace else t.is_young end,
         case
-            when s.standing = 'void' then false
+            when s.standing in ('void', 'uncompared') then false
             when s.standing <> 'matched' then true
             when t.kind = 'fill'
                 then (t.signed_quantity, t.price) is distinct from (p.signed_quantity, p.price)
@@ -186,10 +188,11 @@ begin
         p.fill_id,
         p.entry_id,
         p.from_number,
-        case when p.is_reversed then 0 else coalesce(p.signed_quantity, 0) end,
+        case when p.is_reversed or s.standing = 'uncompared' then 0
+            else coalesce(p.signed_quantity, 0) end,
         p.price,
-        coalesce(p.realized_sum, 0),
-        coalesce(p.amount_sum, 0)
+        case when s.standing = 'uncompared' then 0 else coalesce(p.realized_sum, 0) end,
+        case when s.standing = 'uncompared' then 0 else coalesce(p.amount_sum, 0) end
     from (select * from paired where not (was_settled and not is_reversed)) p
     full join open_theirs t on t.kind = p.kind and t.external_id = p.paired_id
     cross join lateral (
@@ -199,16 +202,24 @@ begin
                     then 'matched'
                 else 'missing'
             end
-            when p.paired_id is null then case when p.is_reversed then 'void' else 'extra' end
+            when p.paired_id is null then case
+                -- the broker never tells of what it had by then, however late we booked it
+                when p.event_at < p_terms.compared_from
+                    or not recon.comes_after(
+                        split_part(p.external_id, '/', 1), p_terms.compared_after_id, true
+                    )
+                    or p.entry_kind = 'adjustment' and p.external_id is null
+                    then 'uncompared'
+                when p.is_reversed then 'void'
+                else 'extra'
+            end
             when p.is_reversed then 'reversed'
             else 'matched'
         end as standing
     ) s
-    -- what happened before all transactions were known, and what was booked by hand to make
-    -- balances agree, counts in the totals alone
-    where t.kind is not null or p.paired_id is not null
-       or p.event_at >= p_terms.compared_from
-          and (p.entry_kind is distinct from 'adjustment' or p.external_id is not null);
+    -- if the ledger had it first, the broker may yet tell of it: it is not settled at once
+    where s.standing <> 'uncompared'
+       or p.recorded_at > v_taken_at - v_grace - interval '1 minute';
 end
 $$;
 

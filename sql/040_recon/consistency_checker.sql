@@ -57,7 +57,7 @@ comment on function recon.look is
 
 -- Bookings that are each other's counterpart are done with, and later looks begin after them: all
 -- where nothing that was booked differs, else those whose amounts are equal to the last digit. The
--- others may explain what differs.
+-- others may explain what differs. So may, for a while, what counts in the totals alone.
 create or replace function recon.settle(
     p_account_id bigint, p_bookings recon.bookings[], p_differences recon.differences[],
     p_last_event_seq bigint, p_last_entry_id bigint
@@ -98,7 +98,7 @@ begin
         left join recon.broker_transactions t
             on t.account_id = p_account_id and t.external_id = b.external_id
         where (b.is_amiss or not coalesce(t.is_settled, false))
-          and not (b.standing = 'void' and v_agree)
+          and not (b.standing in ('void', 'uncompared') and v_agree)
     ) s
     where account_id = p_account_id
       and (s.event_seq > settled_event_seq or s.entry_id > settled_entry_id);

@@ -131,6 +131,7 @@ begin
     if v_terms.compared_from is null then
         v_terms.compared_from := case when p_since is null then '-infinity'
             else (p_snapshot ->> 'taken_at')::timestamptz end;
+        v_terms.compared_after_id := p_since;
         select coalesce(max(event_seq), 0) into v_terms.settled_event_seq
         from ledger.fills
         where account_id = p_account_id
@@ -148,6 +149,7 @@ begin
             else last_transaction_id
         end,
         compared_from = v_terms.compared_from,
+        compared_after_id = v_terms.compared_after_id,
         settled_event_seq = v_terms.settled_event_seq,
         settled_entry_id = v_terms.settled_entry_id
     where account_id = p_account_id;

@@ -189,6 +189,23 @@ class TestOnce:
         assert code == 3
         assert [one["cause"] for one in account["discrepancies"]] == ["quantity"]
 
+    def test_what_was_missing_from_the_first_run_on_is_mended_under_its_id(
+        self, desk: Desk
+    ) -> None:
+        account_id = desk.open()
+        fill = desk.trade_at_broker(account_id)
+        entry = desk.books.record_entry("D-1", "financing", D("-1.25"))
+        assert once(desk, "--once", **SLOW)[0] == 3
+        assert desk.open_causes() == ["balance", "quantity"]
+        desk.trade_in_ledger(account_id, external_id=fill)
+        desk.connection.execute(
+            "select from api.record_entry(%s, 'financing', -1.25, p_external_id => %s)",
+            [account_id, entry],
+        )
+        assert once(desk, "--once", **SLOW)[0] == 0
+        assert desk.open_causes() == []
+        assert_sound(desk.connection)
+
     def test_the_token_may_stand_in_a_file(self, desk: Desk, tmp_path: Path) -> None:
         desk.open(broker="oanda")
         token = tmp_path / "token"
