@@ -17,8 +17,17 @@ import oandapyV20
 import pytest
 from oandapyV20.endpoints import accounts, orders, positions, pricing, trades, transactions
 
-from glue.brokers.simulated import TOKEN, Books, Control, SimulatedBroker, SimulationError, shapes
+from glue.brokers.simulated import (
+    TOKEN,
+    Books,
+    Control,
+    SimulatedBroker,
+    SimulationError,
+    server,
+    shapes,
+)
 from tests.conftest import Connection
+from tests.supervisors import until
 
 D = Decimal
 
@@ -359,6 +368,23 @@ def test_goes_away_and_comes_back_on_the_same_port(
         reached.append(_is_there(control))
     assert broker.url == url
     assert details(broker.books, "A-1")["balance"] == "10000.0000"
+
+
+def test_comes_back_when_its_port_is_free(
+    control: Control, broker: SimulatedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = iter([True, True])
+    whole = server._Server
+
+    def listening(*arguments: Any) -> object:
+        if next(taken, False):
+            raise OSError("address in use")
+        return whole(*arguments)
+
+    monkeypatch.setattr(server, "_Server", listening)
+    broker.go_away(0)
+    until(lambda: _is_there(control), "it is back")
+    assert next(taken, None) is None
 
 
 def _is_there(control: Control) -> bool:

@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -29,6 +30,8 @@ TOKEN = "simulated"
 """What a client says it is, unless the broker was given another."""
 LONGEST_HANG = 60.0
 """Seconds until a connection that is left hanging is dropped."""
+RETURN_PATIENCE = 10.0
+"""Seconds in which a broker that was away waits for its port."""
 EVERYBODY = "*"
 """Stands for all accounts."""
 
@@ -95,10 +98,13 @@ class SimulatedBroker:
     def start(self) -> None:
         """Listen; after a stop on the same port as before. Raises OSError."""
         with self._lifecycle:
-            if self._server is None:
-                self._server = _Server((self._address.host, self._address.port), self)
-                self._address = Address(self._address.host, self._server.server_address[1])
-                self._server.start()
+            self._listen()
+
+    def _listen(self) -> None:
+        if self._server is None:
+            self._server = _Server((self._address.host, self._address.port), self)
+            self._address = Address(self._address.host, self._server.server_address[1])
+            self._server.start()
 
     def stop(self) -> None:
         """Close the port and drop every connection; the books stay."""
@@ -114,9 +120,25 @@ class SimulatedBroker:
         """Close the port and drop every connection, for so long."""
         self.stop()
         with self._lifecycle:
-            self._return = threading.Timer(seconds, self.start)
+            self._return = threading.Timer(seconds, self._come_back)
             self._return.daemon = True
             self._return.start()
+
+    def _come_back(self) -> None:
+        """Listen again, unless it was stopped meanwhile; the port may be another's for a moment."""
+        deadline = time.monotonic() + RETURN_PATIENCE
+        while True:
+            with self._lifecycle:
+                if self._return is not threading.current_thread():
+                    return
+                try:
+                    self._listen()
+                except OSError:
+                    if time.monotonic() > deadline:
+                        raise
+                else:
+                    return
+            time.sleep(0.05)
 
     def misbehave(
         self,
