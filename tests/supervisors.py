@@ -22,11 +22,15 @@ PATIENCE = 30.0
 MARKER = "TIDEMARK_TEST_MARKER"
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-    """Wait for a condition."""
+def until(
+    condition: Callable[[], object], what: str | Callable[[], str], seconds: float = PATIENCE
+) -> None:
+    """Wait for a condition; `what` it is may be said when it is known that it did not come."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        assert time.monotonic() < deadline, (
+            f"not within {seconds} s: {what() if callable(what) else what}"
+        )
         time.sleep(0.02)
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
@@ -185,9 +186,9 @@ def test_killing_anything_at_any_moment_loses_and_doubles_nothing(
         )
         running = [Reconciler(desk, tmp_path / f"log{n}", **FAST) for n in range(2)]
         try:
-            until(lambda: len(desk.outcomes()) >= 4, "the first run")
             own = Desk.beside(desk)
             with Trader(own, account_ids[1:], pause=0.1, seed=3):
+                until(desk.has_first_answers, "all were compared once")
                 for kill in range(KILLS):
                     time.sleep(chance.uniform(0.1, 1.2))
                     match chance.choice(("reconciler", "broker", "database", "sessions")):
@@ -207,16 +208,14 @@ def test_killing_anything_at_any_moment_loses_and_doubles_nothing(
                                 )
                     desk.trade_at_broker(account_ids[0])  # and booked by the reconciler
             desk.connection = db.connect(dsn)
-            broker.start()
-            seen = len(desk.outcomes())
-            until(
-                lambda: (
-                    len(desk.outcomes()) > seen + 3 * len(account_ids)
-                    and desk.open_causes() == []
-                    and desk.outcomes()[-len(account_ids) :] == ["passed"] * len(account_ids)
-                ),
-                "all agree",
-            )
+            traded_at = datetime.now(UTC)
+
+            def agrees(account_id: int) -> bool:
+                run = desk.runs(account_id)[-1]
+                seen = (run["outcome"], run["differences"])
+                return run["started_at"] > traded_at and seen == ("passed", 0)
+
+            until(lambda: all(map(agrees, account_ids)), lambda: f"all agree\n{desk.lasting()}")
         finally:
             for each in running:
                 each.kill()
@@ -327,7 +326,19 @@ def test_no_false_alarm_and_no_fault_missed_while_time_goes_by(home: Path, tmp_p
             reconciler(desk, tmp_path / "log", **FAST) as running,
             Trader(Desk.beside(desk), account_ids, pause=0.05, seed=11) as trader,
         ):
-            until(lambda: desk.outcomes() != [], "the first run")
+
+            def state() -> str:
+                return f"{desk.lasting()}\n{running.logged()}"
+
+            def is_found() -> bool:
+                found = [(row["account_id"], row["cause"]) for row in desk.discrepancies()]
+                assert found == expected[: len(found)], state()
+                return found == expected
+
+            def is_resolved() -> bool:
+                return is_found() and desk.open_causes() == []
+
+            until(desk.has_first_answers, lambda: f"all were compared once\n{state()}")
             end = time.monotonic() + SOAK_SECONDS
             while time.monotonic() < end:
                 # late answers of some accounts, and now and then a broker that restarts
@@ -339,19 +350,14 @@ def test_no_false_alarm_and_no_fault_missed_while_time_goes_by(home: Path, tmp_p
                 with trader.held[account_id]:
                     what = fault.plant(desk, account_id)
                     expected.append((account_id, fault.cause))
-                    until(
-                        lambda: len(desk.discrepancies()) == len(expected),
-                        f"{fault.cause} of account {account_id} is found",
-                        30,
-                    )
+                    until(is_found, lambda: f"{expected[-1]} is found\n{state()}", 30)
                     fault.mend(desk, account_id, what)
-                    until(lambda: desk.open_causes() == [], "it is resolved", 30)
+                    until(is_resolved, lambda: f"{expected[-1]} is resolved\n{state()}", 30)
             assert running.stop() == 0
         assert "Traceback" not in running.logged()
 
-        found = [(row["account_id"], row["cause"]) for row in desk.discrepancies()]
-        assert found == expected
-        assert len(found) >= SOAK_SECONDS / 12
+        assert is_resolved()
+        assert len(expected) >= SOAK_SECONDS / 12
         alerts = desk.alerts()
         assert [row["discrepancy_id"] for row in alerts] == [
             row["discrepancy_id"] for row in desk.discrepancies()

@@ -141,6 +141,19 @@ class Desk:
         """Of the discrepancies that last."""
         return [row["cause"] for row in self.discrepancies() if row["status"] != "resolved"]
 
+    def lasting(self) -> str:
+        """The discrepancies that last, for the message of a failure."""
+        return "\n".join(
+            f"account {row['account_id']}: {row['cause']} ({row['status']}): {row['message']}"
+            for row in self.discrepancies()
+            if row["status"] != "resolved"
+        )
+
+    def has_first_answers(self) -> bool:
+        """Whether every account has been compared."""
+        accounts = every(self.connection, "select * from api.accounts_to_reconcile")
+        return all(account["last_transaction_id"] is not None for account in accounts)
+
     def runs(self, account_id: int | None = None) -> list[Row]:
         """All runs, oldest first."""
         return every(
