@@ -3,7 +3,7 @@
 from glue.migrate import execute_as_owner
 
 revision = "0030_timeline"
-down_revision = "0028_rebuilt_stretches"
+down_revision = "0029_compared_after_id"
 
 SQL = """
 drop function if exists relay.history(bigint, bigint, bigint);
