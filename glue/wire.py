@@ -20,19 +20,22 @@ MAX_POINTS = 2000
 MAX_UPDATES_A_SECOND = 20
 MAX_NOTE = 2000
 
+# The end of a pattern is `$(?!\n)`: in Python `$` alone also stands before a last newline.
 Amount = Annotated[
-    str, Meta(title="Amount", description="A decimal string.", pattern=r"^-?\d+(\.\d+)?$")
+    str,
+    Meta(title="Amount", description="A decimal string.", pattern=r"^-?\d+(\.\d+)?$(?!\n)"),
 ]
 Instant = Annotated[
     str,
     Meta(
         title="Instant",
         description="ISO 8601 in UTC, up to microseconds.",
-        pattern=r"^\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$",
+        pattern=r"^\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$(?!\n)",
     ),
 ]
 Currency = Annotated[
-    str, Meta(title="Currency", description="Such as USD.", pattern=r"^[A-Z][A-Z0-9]{2,11}$")
+    str,
+    Meta(title="Currency", description="Such as USD.", pattern=r"^[A-Z][A-Z0-9]{2,11}$(?!\n)"),
 ]
 AccountId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 EventSeq = Annotated[int, Meta(ge=0, le=2**63 - 1)]

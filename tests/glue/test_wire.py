@@ -48,6 +48,7 @@ def test_every_schema_is_one() -> None:
         ('{"type":"hello","token":"t","account_ids":[1],"since":{"1":7}}', True),
         ('{"type":"hello","token":"t","totals_currency":"USD","only_totals":true}', True),
         ('{"type":"hello","token":"t","totals_currency":"usd"}', False),
+        ('{"type":"totals","currency":"USD\\n"}', False),
         ('{"type":"hello","token":"t","account_ids":[]}', False),
         ('{"type":"hello","token":"t","updates_a_second":10}', True),
         ('{"type":"hello","token":"t","updates_a_second":0}', False),
