@@ -34,7 +34,7 @@ read_message = msgspec.json.Decoder(wire.FromRelay, strict=True).decode
 
 @dataclass
 class Relay:
-    """A running relay: where it listens, and what it has logged."""
+    """A running relay: where it listens, and what it has logged that no test has waited for."""
 
     process: subprocess.Popen[str]
     scheme: str = "ws"
@@ -48,15 +48,21 @@ class Relay:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             try:
-                line = self.lines.get(timeout=0.05)
+                entry = _entry(self.lines.get(timeout=0.05))
             except queue.Empty:
                 assert self.process.poll() is None, f"the relay ended: {self.log}"
                 continue
-            entry = json.loads(line) if line.startswith("{") else {"event": line}
-            self.log.append(entry)
             if entry["event"] == event:
                 return entry
+            self.log.append(entry)
         raise AssertionError(f"no {event!r} in the log: {self.log}")
+
+    def assert_nothing_failed(self) -> None:
+        """It has logged no error, and no traceback, which is a line of another form."""
+        while not self.lines.empty():
+            self.log.append(_entry(self.lines.get()))
+        failures = [e for e in self.log if e.get("level") not in ("info", "warning")]
+        assert not failures, "".join(f"{entry}\n" for entry in failures)
 
     def get(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
@@ -117,11 +123,19 @@ class Relay:
             yield client
 
 
+def _entry(line: str) -> dict[str, Any]:
+    entry: dict[str, Any] = json.loads(line) if line.startswith("{") else {"event": line}
+    return entry
+
+
 @contextlib.contextmanager
 def running_relay(
     dsn: str, *arguments: str, listen: str = "127.0.0.1:0", command: Sequence[str] = ()
 ) -> Iterator[Relay]:
-    """A relay on this database, on a free port; killed in the end if it still runs."""
+    """A relay on this database, on a free port; killed in the end if it still runs.
+
+    What it logs as a failure is one.
+    """
     process = subprocess.Popen(
         [*(command or (sys.executable, "-m", "glue")), "relay", "--listen", listen, *arguments],
         env=os.environ | {"TIDEMARK_DSN": dsn, "TIDEMARK_LOG": "json"},
@@ -149,6 +163,7 @@ def running_relay(
         reader.join()
         assert process.stderr is not None
         process.stderr.close()
+    relay.assert_nothing_failed()
 
 
 @dataclass

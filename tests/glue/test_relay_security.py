@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +31,7 @@ from glue.relay.peers import Peers
 from glue.relay.refusal import Refusal
 from glue.settings import Network
 from tests.conftest import Database
+from tests.glue.nonsense import Message, fitting_message, instants, spoilt, valid, values
 from tests.glue.relays import (
     PATIENCE,
     Relay,
@@ -43,6 +45,8 @@ from tests.glue.relays import (
 )
 
 PROXY = ["--trusted-proxy", "127.0.0.1"]
+ACCOUNT_IDS = (1, 2)
+"""Of the book, so that random numbers often name an account."""
 
 
 # Limits ---------------------------------------------------------------------------------------
@@ -356,6 +360,7 @@ def assert_alive(relay: Relay) -> None:
     with relay.client("tm_nobody") as client:
         assert refusal(client.connection).code == "bad_token"
     assert relay.process.poll() is None
+    relay.assert_nothing_failed()
 
 
 HANDSHAKE = (
@@ -470,41 +475,103 @@ def test_random_bytes_harm_nobody(any_relay: Relay, data: bytes) -> None:
     assert any_relay.process.poll() is None
 
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
-    ),
-    max_leaves=10,
-)
-names = st.sampled_from(
-    [
-        *("token", "account_ids", "since", "totals_currency", "only_totals", "updates_a_second"),
-        *("points", "sent_at", "x"),
-    ]
-)
-messages = st.fixed_dictionaries(
-    {"type": st.sampled_from(["hello", "resync", "ping", "curve", "snapshot", ""]) | values}
-).flatmap(lambda fixed: st.dictionaries(names, values, max_size=5).map(lambda more: more | fixed))
+QUICKLY = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
 
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(message=messages | values)
-def test_random_messages_are_refused_with_words(any_relay: Relay, message: Any) -> None:
+@settings(max_examples=100, **QUICKLY)
+@given(message=st.one_of(valid, spoilt, values))
+def test_random_first_messages_are_refused_with_words(any_relay: Relay, message: Any) -> None:
     with any_relay.open() as connection:
         connection.send(json.dumps(message))
         error = refusal(connection)
         assert error.code in ("bad_message", "bad_token")
         assert error.message
         assert error.remedy
+    any_relay.assert_nothing_failed()
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(sequence=st.lists(messages, min_size=1, max_size=6))
+@settings(max_examples=60, **QUICKLY)
+@given(message=spoilt)
+def test_a_message_with_one_field_spoilt_is_refused(
+    relay: Relay, book: SimpleNamespace, message: Message
+) -> None:
+    with relay.client(book.token) as client:
+        client.send(message)
+        assert refusal(client.connection).code == "bad_message"
+    relay.assert_nothing_failed()
+
+
+def refusal_of(message: Message) -> str | None:
+    """Why a valid message ends a connection that watches the book's accounts."""
+    if message["type"] == "hello":
+        return "bad_message"
+    if message["type"] == "curve":
+        try:
+            begin, end = (datetime.fromisoformat(message[name]) for name in ("from_at", "to_at"))
+        except ValueError:
+            return "bad_message"
+        if not begin < end:
+            return "bad_message"
+        if message["account_id"] not in (None, *ACCOUNT_IDS):
+            return "not_allowed"
+    return None
+
+
+def in_order(curve: Message) -> Message:
+    """The same with a range that is one."""
+    begin, end = sorted([curve["from_at"], curve["to_at"]])
+    return curve | {"from_at": begin, "to_at": end}
+
+
+curves = fitting_message(
+    wire.CurveRequest,
+    account_id=st.sampled_from([None, *ACCOUNT_IDS]),
+    from_at=instants,
+    to_at=instants,
+).map(in_order)
+harmless = st.one_of(
+    *map(fitting_message, (wire.Resync, wire.Ping, wire.TotalsRequest, wire.Acknowledge)), curves
+).filter(lambda message: refusal_of(message) is None)
+harmful = st.one_of(map(fitting_message, (wire.Hello, wire.CurveRequest)))
+
+
+@settings(max_examples=60, **QUICKLY)
+@given(sequence=st.lists(harmless, max_size=8), last=harmful)
+def test_whatever_a_page_may_say_is_answered(
+    relay: Relay, book: SimpleNamespace, sequence: list[Message], last: Message
+) -> None:
+    """In any order; of several that merge, the last one. A new snapshot takes its time."""
+    assert (book.alpha, book.beta) == ACCOUNT_IDS
+    with relay.client(book.token) as client:
+        for message in sequence:
+            client.send(message)
+        last_of = {message["type"]: message for message in sequence}
+        waited_for = {
+            *(("refused", m["discrepancy_id"]) for m in sequence if m["type"] == "acknowledge"),
+            *(("pong", last_of[name]["sent_at"]) for name in ["ping"] if name in last_of),
+            *(("totals", last_of[name]["currency"]) for name in ["totals"] if name in last_of),
+            *(("curve", last_of[name]["to_at"]) for name in ["curve"] if name in last_of),
+        }
+        while waited_for - {("totals", None)}:
+            match client.receive():
+                case wire.Refused(discrepancy_id=subject):
+                    waited_for.discard(("refused", subject))
+                case wire.Pong(sent_at=subject):
+                    waited_for.discard(("pong", subject))
+                case wire.Curve(to_at=subject):
+                    waited_for.discard(("curve", subject))
+                case wire.TotalsChanged() | wire.Snapshot() if client.totals is not None:
+                    waited_for.discard(("totals", client.totals.currency))
+                case wire.Error() as error:
+                    pytest.fail(error.message)
+        if code := refusal_of(last):
+            client.send(last)
+            assert refusal(client.connection).code == code
+    relay.assert_nothing_failed()
+
+
+@settings(max_examples=20, **QUICKLY)
+@given(sequence=st.lists(valid | spoilt | values | st.binary(max_size=300), min_size=1, max_size=6))
 def test_random_conversations_leave_others_alone(
     relay: Relay, book: SimpleNamespace, sequence: list[Any]
 ) -> None:
@@ -512,10 +579,11 @@ def test_random_conversations_leave_others_alone(
         quiet.snapshot()
         with contextlib.suppress(ConnectionClosed):
             for message in sequence:
-                wild.send(message)
+                wild.connection.send(message if isinstance(message, bytes) else json.dumps(message))
         fill(book.conn, book.alpha, 1)
         quiet.wait_for(lambda m: isinstance(m, wire.Trade))
         assert quiet.gaps == 0
+    assert_alive(relay)
 
 
 def test_one_address_that_says_nothing_does_not_keep_others_out(

@@ -7,9 +7,11 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
+from hypothesis import given
 
 from glue import wire
 from tests import contract
+from tests.glue import nonsense
 
 DOCUMENT = json.loads(contract.ASYNCAPI.read_text())
 
@@ -78,3 +80,9 @@ def test_document_and_decoder_agree_on_what_a_page_may_send(text: str, is_fine: 
     except jsonschema.ValidationError:
         is_valid = False
     assert is_valid is is_fine
+
+
+@given(message=nonsense.valid)
+def test_what_fits_the_types_fits_the_document(message: nonsense.Message) -> None:
+    assert nonsense.is_valid(message)
+    contract.check(message, "fromPage")
