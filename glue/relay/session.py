@@ -46,7 +46,7 @@ SEND_BUFFER = 128 * 1024
 """Bytes that the kernel may hold for a client: what is there can no longer be merged."""
 
 _now = time.monotonic  # the clock of asyncio, too
-read_message: Callable[[str], wire.FromPage] = msgspec.json.Decoder(wire.FromPage).decode
+read_message: Callable[[bytes], wire.FromPage] = msgspec.json.Decoder(wire.FromPage).decode
 
 
 class Session:
@@ -189,10 +189,11 @@ class Session:
         self._gate.count_message(self._messages, self._address, self.token_id, _now())
         if isinstance(message, bytes):
             raise Refusal.bad_message("A binary message was sent; messages are JSON texts.")
-        if len(message) > MAX_MESSAGE:
+        data = message.encode()
+        if len(data) > MAX_MESSAGE:
             raise Refusal.bad_message(f"A message is longer than {MAX_MESSAGE} bytes.")
         try:
-            return read_message(message)
+            return read_message(data)
         except msgspec.MsgspecError as error:
             raise Refusal.bad_message(f"A message cannot be read: {error}.") from error
 

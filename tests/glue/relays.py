@@ -128,6 +128,12 @@ def _entry(line: str) -> dict[str, Any]:
     return entry
 
 
+def with_constants(*assignments: str) -> Sequence[str]:
+    """The command of a relay with other constants, such as `session.SEND_TIMEOUT = 0.5`."""
+    lines = "from glue import cli", "from glue.relay import http, session", *assignments
+    return sys.executable, "-c", "\n".join([*lines, "cli.main()"])
+
+
 @contextlib.contextmanager
 def running_relay(
     dsn: str, *arguments: str, listen: str = "127.0.0.1:0", command: Sequence[str] = ()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +19,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from glue import paths, wire
-from glue.relay import CHANNELS, http, page, session
-from glue.relay.database import MAX_JOINING, Change, Mark
+from glue.relay import CHANNELS, http, hub, page, session
+from glue.relay.database import MAX_JOINING, Change, Mark, OpenSession
 from glue.relay.frames import Frame, frames
 from glue.relay.limits import Gate, Limits
 from glue.relay.metrics import Metrics
@@ -41,6 +41,7 @@ from tests.glue.relays import (
     running_relay,
     tick,
     until,
+    with_constants,
 )
 
 # What is sent ---------------------------------------------------------------------------------
@@ -469,8 +470,10 @@ def test_pages_start_anew_when_the_database_is_set_back(
 
 
 @contextlib.contextmanager
-def stuck_client(relay: Relay, book: SimpleNamespace) -> Iterator[Client]:
-    """A client that has stopped to read, with all that lies between full."""
+def silent_client(
+    relay: Relay, book: SimpleNamespace
+) -> Iterator[tuple[Client, Callable[[], None]]]:
+    """A client that has stopped to read, and what moves many accounts some times."""
     book.conn.execute("select api.open_account('more', 'USD') from generate_series(1, 60)")
     book.conn.execute(
         "select api.record_fill(account_id, 'EUR/USD', 'buy', 1000, 1.1) from api.accounts"
@@ -479,21 +482,33 @@ def stuck_client(relay: Relay, book: SimpleNamespace) -> Iterator[Client]:
     small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
     pips = iter(range(10_000))
 
-    def is_stuck() -> bool:
-        before = relay.metric('tidemark_relay_messages_total{type="update"}')
+    def move() -> None:
         for _ in range(10):
             tick(book.conn, "EUR/USD", f"1.1{next(pips):04}", "1.30000")
             time.sleep(0.02)
-        return (
-            relay.metric("tidemark_relay_outbox_bytes") > 0
-            and relay.metric('tidemark_relay_messages_total{type="update"}') == before
-        )
 
     with relay.client(book.token, sock=small, max_queue=1) as client:
         client.snapshot()
+        yield client, move
+        with contextlib.suppress(OSError):  # it is closed already
+            small.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def stuck_client(relay: Relay, book: SimpleNamespace) -> Iterator[Client]:
+    """A client that has stopped to read, with all that lies between full."""
+    with silent_client(relay, book) as (client, move):
+
+        def is_stuck() -> bool:
+            before = relay.metric('tidemark_relay_messages_total{type="update"}')
+            move()
+            return (
+                relay.metric("tidemark_relay_outbox_bytes") > 0
+                and relay.metric('tidemark_relay_messages_total{type="update"}') == before
+            )
+
         until(is_stuck, 60)
         yield client
-        small.shutdown(socket.SHUT_RDWR)
 
 
 def test_pages_start_anew_when_commits_may_have_been_lost(
@@ -570,6 +585,71 @@ def test_a_client_that_does_not_read_is_sent_away_all_the_same(
     with stuck_client(relay, book):
         book.conn.execute("select api.revoke_token(token_id) from api.tokens")
         until(lambda: relay.metric("tidemark_relay_clients") == 0, 3)
+
+
+def test_a_client_that_reads_nothing_for_too_long_is_cut_off(
+    database: Database, book: SimpleNamespace
+) -> None:
+    quickly = with_constants("session.SEND_TIMEOUT = 0.5")
+    with (
+        running_relay(database.dsn, command=quickly) as relay,
+        silent_client(relay, book) as (client, move),
+    ):
+
+        def is_cut_off() -> bool:
+            move()
+            return relay.metric('tidemark_relay_refusals_total{code="too_slow"}') == 1
+
+        until(is_cut_off, 60)
+        until(lambda: relay.metric("tidemark_relay_clients") == 0)
+        with pytest.raises(ConnectionClosed) as closed:
+            client.wait_for(lambda m: isinstance(m, wire.Error))
+        assert closed.value.rcvd is None, "it is not told"
+
+
+def test_what_changes_is_encoded_once_for_all_who_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = '{"type":"trade","event_seq":7,"fill":{"recorded_at":"2026-11-27T00:00:00Z"}}'
+    change = Change(1, 30, 7, 0.0, "{}", "[]", [told])
+    encoded: list[Change] = []
+    written: list[bytes] = []
+
+    def encode(change: Change, held: Mark) -> list[Frame]:
+        encoded.append(change)
+        return frames(change, held)
+
+    async def open_sessions(tokens: Iterable[str]) -> dict[str, OpenSession]:
+        return {token: OpenSession(1, [1], False) for token in tokens}
+
+    async def changes(_: object) -> list[Change]:
+        return [change]
+
+    async def read() -> None:
+        database: Any = SimpleNamespace(
+            joining=asyncio.Semaphore(1), open_sessions=open_sessions, changes=changes
+        )
+        line: Any = SimpleNamespace(transport=SimpleNamespace(get_write_buffer_size=lambda: 0))
+        gate = Gate(Limits(clients=50, clients_per_token=50, clients_per_address=50))
+        reader = hub.Hub(database, gate, Metrics())
+        busy = []
+        for number in range(50):
+            client = session.Session(line, "192.0.2.1", reader, gate, Metrics())
+            await reader.join(client)
+            client.outbox.begin_snapshot()
+            client.outbox.end_snapshot({1: Mark(20, 6)}, 0)
+            client._is_idle = number % 2 == 0
+            if not client._is_idle:
+                busy.append(client.outbox)
+        reader._held[1] = Mark(20, 6)
+        await reader._read("accounts", [1])
+        assert len(written) == 25, "to those who wait it is written at once"
+        written.extend(frame.data for outbox in busy if (frame := outbox.take()))
+
+    monkeypatch.setattr(session, "broadcast", lambda _, data, text: written.append(data))
+    monkeypatch.setattr(hub, "frames", encode)
+    asyncio.run(read())
+    assert encoded == [change]
+    assert len(written) == 50
+    assert len(set(map(id, written))) == 1
 
 
 def test_outbox_keeps_trades_and_the_latest_update() -> None:

@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import CloseCode, Frame, Opcode
 
 from glue import wire
-from glue.relay import limits
+from glue.relay import http, limits, session
 from glue.relay.http import SPARE_AN_ADDRESS, SPARE_CONNECTIONS
 from glue.relay.limits import Bucket, Buckets, Gate, Limits, key_of
 from glue.relay.peers import Peers
@@ -42,6 +42,7 @@ from tests.glue.relays import (
     refusal,
     running_relay,
     until,
+    with_constants,
 )
 
 PROXY = ["--trusted-proxy", "127.0.0.1"]
@@ -115,6 +116,52 @@ def test_a_flood_of_pings_is_cut_off(any_relay: Relay) -> None:
                 )
         connection.socket.close()
     assert_alive(any_relay)
+
+
+@pytest.mark.parametrize(
+    ("letter", "length", "answer"),
+    [
+        ("x", session.MAX_MESSAGE, "A message cannot be read: "),
+        ("x", session.MAX_MESSAGE + 1, "A message is longer than 65536 bytes."),
+        ("x", http.MAX_FRAME, "A message is longer than 65536 bytes."),
+        ("\u20ac", session.MAX_MESSAGE, "A message cannot be read: "),
+        ("\u20ac", session.MAX_MESSAGE + 3, "A message is longer than 65536 bytes."),
+    ],
+)
+def test_a_long_message_is_refused_with_words(
+    any_relay: Relay, letter: str, length: int, answer: str
+) -> None:
+    """Bytes count, not letters."""
+    size = len(letter.encode())
+    head, tail = '{"type":"hello","token":"', '"}'
+    padding = (length - len(head) - len(tail)) % size
+    message = head + letter * ((length - len(head) - len(tail)) // size) + tail + " " * padding
+    assert len(message.encode()) == length
+    with any_relay.open() as connection:
+        connection.send(message)
+        error = refusal(connection)
+        assert error.code == "bad_message"
+        assert error.message.startswith(answer)
+
+
+def test_a_longer_message_ends_the_connection(any_relay: Relay) -> None:
+    with any_relay.open() as connection:
+        connection.send("x" * (http.MAX_FRAME + 1))
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(PATIENCE)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == CloseCode.MESSAGE_TOO_BIG
+
+
+def test_who_answers_no_pings_is_cut_off(database: Database, book: SimpleNamespace) -> None:
+    quickly = with_constants(
+        "http.LIMITS |= dict(ping_interval=0.05, ping_timeout=0.5, close_timeout=0.05)"
+    )
+    hello = json.dumps({"type": "hello", "token": book.token}).encode()
+    with running_relay(database.dsn, command=quickly) as relay, raw(relay) as silent:
+        silent.sendall(frame(1, hello))
+        assert b"keepalive ping timeout" in ending(silent)
+        until(lambda: relay.metric("tidemark_relay_clients") == 0)
 
 
 def test_a_token_for_more_accounts_than_a_page_shows(relay: Relay, book: SimpleNamespace) -> None:
