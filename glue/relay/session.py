@@ -40,8 +40,12 @@ CURVE_PATIENCE = 0.050
 """Seconds that a snapshot waits for the curve that was asked for before it."""
 SEND_TIMEOUT = 30.0
 """Seconds that a client may leave one message unread; pings can not tell, they wait behind it."""
-CLOSE_TIMEOUT = 1.0
-"""Seconds that the last message and the closing handshake may take."""
+CLOSE_TIMEOUT = 0.4
+"""Seconds that the last message and the closing handshake may take.
+
+With the time until a token is checked again (hub.TOKEN_INTERVAL) it stays below a second, in which
+the connection of a revoked token ends.
+"""
 SEND_BUFFER = 128 * 1024
 """Bytes that the kernel may hold for a client: what is there can no longer be merged."""
 

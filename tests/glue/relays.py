@@ -24,7 +24,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from glue import wire
 from tests import contract
-from tests.conftest import Connection
+from tests.conftest import Connection, Database
 
 Event = wire.DiscrepancyChanged | wire.AlertChanged
 PATIENCE = 15.0
@@ -130,7 +130,7 @@ def _entry(line: str) -> dict[str, Any]:
 
 def with_constants(*assignments: str) -> Sequence[str]:
     """The command of a relay with other constants, such as `session.SEND_TIMEOUT = 0.5`."""
-    lines = "from glue import cli", "from glue.relay import http, session", *assignments
+    lines = "from glue import cli", "from glue.relay import http, hub, session", *assignments
     return sys.executable, "-c", "\n".join([*lines, "cli.main()"])
 
 
@@ -299,6 +299,26 @@ def fill(conn: Connection, account_id: int, quantity: int = 1000, side: str = "b
     conn.execute("select api.record_fill(%s, 'EUR/USD', %s, %s, 1.1)", [account_id, side, quantity])
 
 
+@contextlib.contextmanager
+def trading(database: Database, account_id: int) -> Iterator[None]:
+    """Fills and ticks without a pause, while the block lasts."""
+    stop = threading.Event()
+
+    def trade_on() -> None:
+        with database.connect() as conn:
+            while not stop.is_set():
+                fill(conn, account_id)
+                tick(conn, "EUR/USD", "1.10000", "1.10010")
+
+    writer = threading.Thread(target=trade_on)
+    writer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        writer.join()
+
+
 def one(conn: Connection, query: str, parameters: list[Any] | None = None) -> tuple[Any, ...]:
     row = conn.execute(query.encode(), parameters).fetchone()
     assert row is not None
@@ -355,9 +375,10 @@ def converge(client: Client, conn: Connection, *account_ids: int) -> None:
 
 
 def refusal(connection: ClientConnection) -> wire.Error:
-    """The error that the relay sends before it closes the connection."""
+    """The error that the relay sends before it closes the connection, the last of all messages."""
+    deadline = time.monotonic() + PATIENCE
     while True:
-        message = decode(connection.recv(PATIENCE))
+        message = decode(connection.recv(deadline - time.monotonic()))
         if isinstance(message, wire.Error):
             with pytest.raises(ConnectionClosed):
                 connection.recv(PATIENCE)

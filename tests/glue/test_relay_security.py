@@ -41,6 +41,7 @@ from tests.glue.relays import (
     one,
     refusal,
     running_relay,
+    trading,
     until,
     with_constants,
 )
@@ -378,13 +379,21 @@ def test_a_certificate_that_cannot_be_used_is_named(database: Database, tmp_path
 # Revocation -----------------------------------------------------------------------------------
 
 
-def test_nothing_is_sent_after_a_token_was_revoked(relay: Relay, book: SimpleNamespace) -> None:
-    with relay.client(book.token) as client:
-        client.snapshot()
-        book.conn.execute("select api.revoke_token(token_id) from api.tokens")
+def test_nothing_is_sent_after_a_token_was_revoked(
+    relay: Relay, book: SimpleNamespace, database: Database
+) -> None:
+    """The refusal is the last message, while others are sent one trade after the other."""
+    others = issue_token(book.conn)
+    with (
+        relay.client(book.token) as client,
+        relay.client(others) as unharmed,
+        trading(database, book.alpha),
+    ):
+        client.wait_for(lambda m: isinstance(m, wire.Trade))
+        book.conn.execute("select api.revoke_token(min(token_id)) from api.tokens")
         assert refusal(client.connection).code == "bad_token"
-        (count,) = one(book.conn, "select count(*) from api.tokens where is_valid")
-        assert count == 0
+        (last,) = one(book.conn, "select max(event_seq) from api.fills")
+        unharmed.wait_for(lambda m: isinstance(m, wire.Trade) and m.event_seq > last)
 
 
 @pytest.mark.parametrize("token", ["", "NULL", '","', "{}", "a,{token}", '"{token}"', "{token} "])
