@@ -14,7 +14,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from glue import settings
+from glue import db, settings
+from glue.errors import ServerError
 from glue.local.server import EmbeddedServer
 
 PATIENCE = 30.0
@@ -32,6 +33,24 @@ def until(
             f"not within {seconds} s: {what() if callable(what) else what}"
         )
         time.sleep(0.02)
+
+
+def crash(server: EmbeddedServer) -> None:
+    """Kill the server without any notice, and start it again."""
+    pid = server.status().pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: server.status().pid != pid, "it is gone")
+
+    def is_started() -> bool:
+        # what is left of its sessions may keep it from starting for a moment
+        try:
+            db.connect(server.ensure_started(may_install=False)).close()
+        except ServerError:
+            return False
+        return True
+
+    until(is_started, "it is there again")
 
 
 class Up:

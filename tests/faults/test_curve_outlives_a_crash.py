@@ -3,11 +3,9 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-import pytest
 
 from glue import db, migrate
 from glue.curve import CurveKeeper
@@ -16,14 +14,7 @@ from tests import curve_oracle
 from tests.conftest import Connection
 from tests.factories import assert_sound, every, one
 from tests.sql.test_curve_bars import END, Day, accounts, assert_bars, assert_extremes, close, tell
-from tests.supervisors import home_with_programs, until
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with home_with_programs() as path:
-        yield path
-        EmbeddedServer(path).stop()
+from tests.supervisors import until
 
 
 def test_bars_are_the_same_after_the_server_was_killed_at_any_moment(home: Path) -> None:

@@ -7,7 +7,6 @@ nothing is lost, nothing is doubled, every planted fault is found and nothing el
 import contextlib
 import os
 import random
-import signal
 import threading
 import time
 from collections import Counter
@@ -26,7 +25,7 @@ from glue.errors import ServerError
 from glue.local.server import EmbeddedServer
 from tests.factories import assert_sound, every, one
 from tests.glue.desks import Desk, Reconciler, reconciler
-from tests.supervisors import PATIENCE, home_with_programs, until
+from tests.supervisors import PATIENCE, crash, until
 
 SOAK_SECONDS = float(os.environ.get("TIDEMARK_SOAK_SECONDS", "25"))
 BEAT = 1.0
@@ -35,13 +34,6 @@ GRACE = 1.5
 KILLS = 12
 PAIR = "EUR/USD"
 D = Decimal
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with home_with_programs() as path:
-        yield path
-        EmbeddedServer(path).stop()
 
 
 @contextlib.contextmanager
@@ -150,24 +142,6 @@ def assert_both_sides_have_the_same(desk: Desk, account_ids: list[int]) -> None:
             [account_id],
         )
         assert sorted(row["external_id"] for row in ours) == sorted(theirs)
-
-
-def crash(server: EmbeddedServer) -> None:
-    """Kill the server without any notice, and start it again."""
-    pid = server.status().pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: server.status().pid != pid, "it is gone")
-
-    def is_started() -> bool:
-        # what is left of its sessions may keep it from starting for a moment
-        try:
-            db.connect(server.ensure_started(may_install=False)).close()
-        except ServerError:
-            return False
-        return True
-
-    until(is_started, "it is there again")
 
 
 def test_killing_anything_at_any_moment_loses_and_doubles_nothing(

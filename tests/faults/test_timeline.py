@@ -2,11 +2,9 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from glue import db, migrate
@@ -14,15 +12,7 @@ from glue.errors import ServerError
 from glue.local.server import EmbeddedServer
 from tests.conftest import Connection, Database
 from tests.factories import one
-from tests.faults.test_reconcile_outlives_faults import crash
-from tests.supervisors import home_with_programs, until
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with home_with_programs() as path:
-        yield path
-        EmbeddedServer(path).stop()
+from tests.supervisors import crash, until
 
 
 def timeline_id(dsn: str) -> str:

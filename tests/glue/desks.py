@@ -139,15 +139,17 @@ class Desk:
 
     def open_causes(self) -> list[str]:
         """Of the discrepancies that last."""
-        return [row["cause"] for row in self.discrepancies() if row["status"] != "resolved"]
+        return [row["cause"] for row in self._lasting()]
 
     def lasting(self) -> str:
         """The discrepancies that last, for the message of a failure."""
         return "\n".join(
             f"account {row['account_id']}: {row['cause']} ({row['status']}): {row['message']}"
-            for row in self.discrepancies()
-            if row["status"] != "resolved"
+            for row in self._lasting()
         )
+
+    def _lasting(self) -> list[Row]:
+        return [row for row in self.discrepancies() if row["status"] != "resolved"]
 
     def has_first_answers(self) -> bool:
         """Whether every account has been compared."""

@@ -62,8 +62,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def downloads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers of the test run Debian's build, which has to be downloaded, also where another is
-    named."""
+    """Debian's build, which has to be downloaded, also where another one is named."""
     monkeypatch.delenv("TIDEMARK_PG_BINDIR", raising=False)
 
 
