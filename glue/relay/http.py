@@ -94,11 +94,10 @@ class _Door:
     def _has_come(self, connection: ServerConnection) -> bool:
         """Count a connection; whether there was room for it."""
         peer = _peer(connection)
-        self.connections[connection] = key_of(peer)
-        self._by_address[key_of(peer)] += 1
+        address = self.connections[connection] = key_of(peer)
+        self._by_address[address] += 1
         return len(self.connections) <= self.max_connections and (
-            self._by_address[key_of(peer)] <= self.max_connections_an_address
-            or self._is_proxy(peer)
+            self._by_address[address] <= self.max_connections_an_address or self._is_proxy(peer)
         )
 
     def _has_gone(self, connection: ServerConnection) -> None:

@@ -57,15 +57,16 @@ class Outbox:
 
     def drop_update(self, account_id: int) -> None:
         """Something that is told now has the account's state, a later one."""
-        if older := self._updates.pop(account_id, None):
+        self._count_merged(self._updates.pop(account_id, None))
+
+    def _count_merged(self, older: Frame | None) -> None:
+        if older is not None:
             self._metrics.merged.inc()
             self.byte_count -= older.size
 
     def _put(self, frame: Frame) -> None:
         if frame.kind == "update":
-            if older := self._updates.get(frame.account_id):
-                self._metrics.merged.inc()
-                self.byte_count -= older.size
+            self._count_merged(self._updates.get(frame.account_id))
             self._updates[frame.account_id] = frame  # keeps its place in line
         else:
             if frame.kind == "trade":
