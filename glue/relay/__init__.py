@@ -34,7 +34,6 @@ NEW_OBJECTS = 10_000
 """More than are in use at a time before the cycles among them are collected. By default it is 700,
 and all that a thousand clients keep is looked through every few seconds, a tenth of a second long.
 """
-
 SPARE_FILES = 2 * SPARE_CONNECTIONS
 """Open files besides the clients' connections."""
 

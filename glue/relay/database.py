@@ -17,14 +17,13 @@ ROLE = "tidemark_relay"
 CHANNELS = ("tidemark_account", "tidemark_prices", "tidemark_tokens")
 """Every channel that sql/ notifies; a payload is a hint and never trusted."""
 MAX_JOINING = 3
-"""Connections for those who join; reads of fills, of prices and of tokens have their own."""
+"""Snapshots, curves and acknowledgements at the same time; what is read for all has its own."""
 QUERY_TIMEOUT = 5.0
 """Seconds for a query, the making of a connection included."""
 LISTEN_TIMEOUT = 5.0
 """Seconds without a notification after which the listener asks whether its connection lives."""
 
 Connection = AsyncConnection[tuple[Any, ...]]
-IsCurrent = Callable[["Line"], bool]
 
 
 class UnavailableError(Exception):
@@ -99,7 +98,9 @@ class Lane:
     reconnects on a schedule of its own, long after the database is back.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Line]], is_current: IsCurrent) -> None:
+    def __init__(
+        self, connect: Callable[[], Awaitable[Line]], is_current: Callable[[Line], bool]
+    ) -> None:
         self._connect = connect
         self._is_current = is_current
         self._idle: list[Line] = []

@@ -1,9 +1,12 @@
+import { RELOAD } from '../services/portfolioSocket.js';
+
 /** @import { RelayError } from '../services/messages.js' */
 
-/** The relay's own remedy is for who writes messages, not for who reads a page. */
-const RELOAD = 'Reload the page; if that does not help, compare the versions of page and relay.';
-
-/** What the relay said before it closed the line, and what to do. @param {{ error: RelayError }} props */
+/**
+ * What the relay said before it closed the line, and what to do. Its own remedy for a message that it
+ * cannot read is for who writes messages, not for who reads a page.
+ * @param {{ error: RelayError }} props
+ */
 export function Problem({ error }) {
   return (
     <p className="problem" role="alert" data-error={error.code}>

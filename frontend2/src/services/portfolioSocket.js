@@ -22,6 +22,9 @@ export const CURVE_TIMEOUT_MS = 15_000;
 /** Longer than the relay waits for its database. */
 export const ACKNOWLEDGE_TIMEOUT_MS = 10_000;
 
+/** What helps where page and relay do not understand each other. */
+export const RELOAD = 'Reload the page; if that does not help, compare the versions of page and relay.';
+
 /** Trying again with the same token and the same messages gives the same answer. */
 const FINAL_CODES = new Set(['bad_message', 'bad_token', 'not_allowed']);
 
@@ -267,7 +270,7 @@ export function createPortfolioSocket({
         type: 'error',
         code: 'bad_message',
         message: 'The relay sent something that this page cannot read.',
-        remedy: 'Reload the page; if that does not help, compare the versions of page and relay.',
+        remedy: RELOAD,
       };
       lose('disconnected');
       return;
