@@ -22,7 +22,11 @@ SENT_TOGETHER = 50
 READERS = 2
 """Reads at the same time, for prices and for accounts that were named each."""
 TOTALS_INTERVAL = 0.25
-"""Seconds from one read of all totals to the next at least, and two thirds of the time free."""
+"""Seconds from one read of all totals to the next at least.
+
+Two thirds of the time are free, but no more than POLL_INTERVAL in one piece: a database that hung
+for long would not be asked for as long again.
+"""
 BROKER_INTERVAL = 2.0
 """Seconds from one look at what brokers said to the next; they are asked every 30."""
 POLL_INTERVAL = 1.0
@@ -368,7 +372,7 @@ class Hub:
                 for session in totals.sessions:
                     session.outbox.offer_single("totals", data)
             took = _now() - began
-            await asyncio.sleep(max(TOTALS_INTERVAL - took, 2 * took))
+            await asyncio.sleep(max(TOTALS_INTERVAL - took, min(2 * took, POLL_INTERVAL)))
             await _wait(self._totals_hint, POLL_INTERVAL)
 
     async def _read_brokers(self) -> None:

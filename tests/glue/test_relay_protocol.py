@@ -1,5 +1,6 @@
 """What a page may ask for, and what it finds after it was away or has lost something."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 
 from glue import wire
-from glue.relay import http, session
-from glue.relay.database import Mark
+from glue.relay import http, hub, session
+from glue.relay.database import Mark, UnavailableError
 from glue.relay.frames import Frame
+from glue.relay.limits import Gate, Limits
 from glue.relay.metrics import Metrics
 from glue.relay.outbox import MAX_BYTES, Outbox
 from tests.conftest import Connection, Database
@@ -325,6 +327,35 @@ def test_totals_in_another_currency_come_without_a_new_snapshot(
         client.wait_for(lambda m: isinstance(m, wire.Heartbeat) or others.append(m))
         assert not any(is_totals(message) for message in others)
         assert client.snapshots == 1
+
+
+def test_after_the_database_hung_totals_are_read_as_soon_as_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    pauses: list[float] = []
+
+    class Hanging:
+        async def totals(self, _account_ids: list[int], _currency: str) -> str:
+            clock[0] += 30.0
+            raise UnavailableError
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        raise asyncio.CancelledError
+
+    async def read() -> None:
+        database: Any = Hanging()
+        gate = Gate(Limits(clients=1, clients_per_token=1, clients_per_address=1))
+        reader = hub.Hub(database, gate, Metrics())
+        reader._totals[(1,), "USD"] = hub.Totals([1], "USD")
+        with pytest.raises(asyncio.CancelledError):
+            await reader._read_totals()
+
+    monkeypatch.setattr(hub, "_now", lambda: clock[0])
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    asyncio.run(read())
+    assert pauses == [hub.POLL_INTERVAL]
 
 
 def test_totals_alone_cannot_be_ended(relay: Relay, book: SimpleNamespace) -> None:
