@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,21 +17,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.conninfo import make_conninfo
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import CloseCode, Frame, Opcode
 
-from glue import wire
+from glue import db, wire
 from glue.relay import http, limits, session
 from glue.relay.http import SPARE_AN_ADDRESS, SPARE_CONNECTIONS
 from glue.relay.limits import Bucket, Buckets, Gate, Limits, key_of
 from glue.relay.peers import Peers
 from glue.relay.refusal import Refusal
 from glue.settings import Network
-from tests.conftest import Database
+from tests.conftest import Connection, Database
 from tests.glue.nonsense import Message, fitting_message, instants, spoilt, valid, values
 from tests.glue.relays import (
     PATIENCE,
@@ -46,6 +49,7 @@ from tests.glue.relays import (
     with_constants,
 )
 
+GUIDE = Path(__file__).parents[2] / "docs" / "relay.md"
 PROXY = ["--trusted-proxy", "127.0.0.1"]
 ACCOUNT_IDS = (1, 2)
 """Of the book, so that random numbers often name an account."""
@@ -406,6 +410,67 @@ def test_what_only_looks_like_a_token_opens_nothing(
             assert refusal(client.connection).code == "bad_token"
         book.conn.execute("select api.revoke_token(token_id) from api.tokens")
         assert refusal(other.connection).code == "bad_token"  # tokens are still looked at
+
+
+# A login of its own ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def login(conn: Connection, database: Database) -> Iterator[str]:
+    """The dsn of a login as the guide makes it."""
+    name = f"desk_relay_{os.getpid()}"
+    (commands,) = re.findall(r"```sql\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    conn.execute(commands.replace("desk_relay", name).encode())
+    try:
+        yield make_conninfo(database.dsn, user=name, password="secret")
+    finally:
+        conn.execute(f"drop role {name}".encode())
+
+
+def test_the_relay_works_with_a_login_that_may_only_take_its_role(
+    login: str, book: SimpleNamespace
+) -> None:
+    with (
+        running_relay(login) as relay,
+        relay.client(book.token, hello={"totals_currency": "JPY"}) as client,
+    ):
+        assert client.snapshot().totals is not None
+        fill(book.conn, book.alpha)
+        client.wait_for(lambda m: isinstance(m, wire.Trade))
+        client.send({"type": "acknowledge", "discrepancy_id": 1})
+        assert client.wait_for(lambda m: isinstance(m, wire.Refused)).code == "not_allowed"
+        book.conn.execute("select api.revoke_token(token_id) from api.tokens")
+        assert refusal(client.connection).code == "bad_token"
+
+
+def test_that_login_can_do_nothing_else(login: str) -> None:
+    with db.connect(login, role="tidemark_relay") as connection:
+        connection.execute("set role none")
+        roles = connection.execute(
+            "select rolname from pg_roles where pg_has_role(rolname, 'set')"
+            " and rolname <> current_user"
+        )
+        assert roles.fetchall() == [("tidemark_relay",)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("set role tidemark_owner")
+        assert not one(
+            connection,
+            "select rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls"
+            " from pg_roles where rolname = current_user",
+        )[0]
+        for catalogue in (
+            "pg_class where relowner = 'tidemark_owner'::regrole and relkind in ('r', 'v', 'm')"
+            " and has_schema_privilege(relnamespace, 'usage')"
+            " and has_table_privilege(oid, 'select, insert, update, delete, truncate')",
+            "pg_proc where proowner = 'tidemark_owner'::regrole"
+            " and has_schema_privilege(pronamespace, 'usage')"
+            " and has_function_privilege(oid, 'execute')",
+        ):
+            assert one(connection, f"select count(*) from {catalogue}") == (0,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("select api.open_sessions('{}')")
+        connection.execute("set role tidemark_relay")
+        connection.execute("select api.open_sessions('{}')")
 
 
 # Nonsense -------------------------------------------------------------------------------------
