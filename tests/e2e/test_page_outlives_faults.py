@@ -1,5 +1,6 @@
 """Database, relay and line are killed, frozen and mended under load: the page ends equal to the
-database, with each trade once, and says meanwhile that it is stale.
+database, with each trade once and all that is open, and says meanwhile that it is stale, and since
+when.
 
 TIDEMARK_FAULTS is how many faults happen one after another, 6 unless set; `make soak` makes it 50.
 TIDEMARK_SEED repeats a run: the seed is printed.
@@ -12,13 +13,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import psycopg
 import pytest
 from playwright.sync_api import Page
 
-from glue import db, errors, migrate
+from glue import db, errors, migrate, wire
 from glue.local.server import EmbeddedServer
 from tests import browser as chromium
 from tests import factories
@@ -31,8 +34,10 @@ from tests.e2e.test_page import (
     positions_in,
     positions_on,
     rows,
+    stale_since,
 )
 from tests.glue.relays import Relay, running_relay
+from tests.glue.test_relay_protocol import post
 from tests.line import Line
 from tests.supervisors import home_with_programs, until
 
@@ -43,6 +48,8 @@ ACCOUNTS = 3
 PATIENCE = 60.0
 """Seconds from the end of a fault to the page's being right again: a frozen line is found by its
 silence, and the page's next attempt may be 15 s away."""
+STALE_AFTER = timedelta(seconds=2 * wire.HEARTBEAT_SECONDS + 2)
+"""Silence after which the page says that its line is dead."""
 
 pytestmark = pytest.mark.timeout(120 + 90 * FAULTS)
 
@@ -80,6 +87,21 @@ class Stage:
         self.server.stop()
         return lambda: self.server.ensure_started(may_install=False)
 
+    def freeze_database(self) -> Callable[[], object]:
+        """It lives, with all its sessions, and answers nothing."""
+        pid = self.server.status().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)  # first: it begins no further process
+        frozen = [pid, *children_of(pid)]
+        for process in frozen[1:]:
+            os.kill(process, signal.SIGSTOP)
+
+        def thaw() -> None:
+            for process in frozen:
+                os.kill(process, signal.SIGCONT)
+
+        return thaw
+
     def kill_relay(self) -> Callable[[], object]:
         """Without a goodbye."""
         self.relay.process.kill()
@@ -94,6 +116,10 @@ class Stage:
         """It lives and does nothing."""
         self.relay.process.send_signal(signal.SIGSTOP)
         return lambda: self.relay.process.send_signal(signal.SIGCONT)
+
+    def silence_relay(self) -> Callable[[], object]:
+        """It lives and does nothing, for so long that the page says so."""
+        return self.freeze_relay()
 
     def cut_line(self) -> Callable[[], object]:
         """The page's connection ends; the next one is let through."""
@@ -134,15 +160,24 @@ class Stage:
 
 
 HARMS = {
-    "kill_database": True, "restart_database": True, "kill_relay": True, "restart_relay": True,
-    "freeze_relay": False, "cut_line": False, "close_line": True, "freeze_line": False,
-    "end_sessions": False, "forge_notifications": False,
+    "kill_database": True, "restart_database": True, "freeze_database": True, "kill_relay": True,
+    "restart_relay": True, "freeze_relay": False, "silence_relay": True, "cut_line": False,
+    "close_line": True, "freeze_line": False, "end_sessions": False, "forge_notifications": False,
 }  # fmt: skip
 """Whether the page has to say, before it is mended, that it is not live."""
 
 
+def children_of(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
 class Load:
-    """Ticks and fills from a thread; what a lost database refuses is tried again."""
+    """Ticks, fills, discrepancies and alerts from a thread, also after the database was lost."""
 
     def __init__(self, dsn: str, account_ids: list[int], seed: int) -> None:
         self._dsn = dsn
@@ -183,6 +218,34 @@ class Load:
                 connection, chance.choice(self._account_ids), symbol,
                 chance.choice(["buy", "sell"]), str(chance.randint(1, 50) * 100), f"{price:.5f}",
             )  # fmt: skip
+        if chance.random() < 0.05:
+            self._post(connection)
+
+    def _post(self, connection: factories.Connection) -> None:
+        """Open a discrepancy, or an alert of one or more accounts; or end one that is open."""
+        chance = self._chance
+        kind = chance.choice(["discrepancy", "alert"])
+        subjects = [subject for subject in issues_in(connection) if subject.startswith(kind)]
+        if is_end := chance.random() < len(subjects) / 4:
+            subject_id = int(chance.choice(subjects).split()[1])
+            account_ids = [
+                row["account_id"]
+                for row in factories.every(
+                    connection,
+                    "select distinct account_id from ledger.events"
+                    " where kind = %s and subject_id = %s order by account_id",
+                    [kind, subject_id],
+                )
+            ]
+        else:
+            subject_id = factories.one(
+                connection, "select coalesce(max(subject_id), 0) + 1 as id from ledger.events"
+            )["id"]
+            most = 1 if kind == "discrepancy" else len(self._account_ids)
+            account_ids = sorted(chance.sample(self._account_ids, chance.randint(1, most)))
+        with connection.transaction():
+            for account_id in account_ids:
+                post(connection, account_id, kind, subject_id, is_open=not is_end)
 
 
 @pytest.fixture
@@ -208,7 +271,7 @@ def page_and_stage() -> Iterator[SimpleNamespace]:
                 token = factories.one(conn, "select token from api.issue_token('page')")["token"]
             chance = random.Random(SEED)
             with Stage(server, dsn, chance) as stage, chromium.running() as browser:
-                page = browser.new_page()
+                page = browser.new_page(viewport={"width": 1280, "height": 2000})
                 page.goto(f"http://{stage.line.host}:{stage.line.port}/#token={token}")
                 yield SimpleNamespace(page=page, stage=stage, account_ids=account_ids)
         finally:
@@ -224,27 +287,40 @@ def test_the_page_ends_equal_to_the_database_whatever_breaks(
     order = chance.sample(names, len(names))[:FAULTS]
     print(f"TIDEMARK_SEED={SEED}: {', '.join(order)}")
     page.wait_for_selector("[data-connection=live]")
+    right_at = datetime.now(UTC)
     for number, name in enumerate(order):
         with Load(stage.dsn, account_ids, SEED + number):
             time.sleep(chance.uniform(0, 1))
             mend = getattr(stage, name)()
+            harmed_at = datetime.now(UTC)
             if HARMS[name]:
                 page.wait_for_selector("[data-connection]:not([data-connection=live])")
+                since = stale_since(page)
+                assert since is not None, name
+                # what was sent before is received a little later, and clocks are compared
+                latest = harmed_at + timedelta(seconds=5)
+                assert right_at - STALE_AFTER < since < latest, name
             time.sleep(chance.uniform(0, 2))
             mend()
             time.sleep(chance.uniform(0, 1))
         with db.connect(stage.dsn) as conn:
-            until(
-                lambda conn=conn: is_right(page, conn, account_ids[0]),
-                f"the page is right after {name}, TIDEMARK_SEED={SEED}",
-                PATIENCE,
-            )
+            for account_id in account_ids:
+                page.click(f"tr[data-account-id='{account_id}'] button")
+                subject = page, conn, account_id
+                until(
+                    lambda subject=subject: not wrong(*subject),
+                    lambda subject=subject, name=name: (
+                        f"{wrong(*subject)} right after {name}, TIDEMARK_SEED={SEED}"
+                    ),
+                    PATIENCE,
+                )
+            right_at = datetime.now(UTC)
             factories.assert_sound(conn)
 
 
-def is_right(page: Page, conn: Connection, account_id: int) -> bool:
-    """Whether the page is live, has the database's figures, and the last trades once each: those
-    that are out of sight are not in the page."""
+def wrong(page: Page, conn: Connection, account_id: int) -> list[str]:
+    """What the page does not have as the database does: the figures, what is open, and of the
+    chosen account the last trades, once each; those that are out of sight are not in the page."""
     fills = [
         str(row["fill_id"])
         for row in factories.every(
@@ -254,10 +330,51 @@ def is_right(page: Page, conn: Connection, account_id: int) -> bool:
         )
     ]
     shown = list(rows(page, "tr[data-fill-id]"))
-    return (
-        page.query_selector("[data-connection=live]") is not None
-        and accounts_on(page) == accounts_in(conn)
-        and is_contained(positions_in(conn, account_id), positions_on(page))
-        and len(shown) >= min(10, len(fills))
-        and shown[:50] == fills[: len(shown)]
-    )
+    is_so = {
+        "live": page.query_selector("[data-connection=live]") is not None,
+        "chosen": page.query_selector(f"[data-selected-id='{account_id}']") is not None,
+        "accounts": accounts_on(page) == accounts_in(conn),
+        "positions": is_contained(positions_in(conn, account_id), positions_on(page)),
+        "fills": len(shown) >= min(10, len(fills)) and shown[:50] == fills[: len(shown)],
+        "issues": issues_on(page) == issues_in(conn),
+    }
+    return [name for name, is_right in is_so.items() if not is_right]
+
+
+READ_ISSUES = """
+() => [...document.querySelectorAll('[data-alert-id], [data-discrepancy-id]')].map(row => [
+    row.dataset.alertId ? `alert ${row.dataset.alertId}`
+        : `discrepancy ${row.dataset.discrepancyId}`,
+    row.dataset.status,
+    row.querySelector(row.dataset.alertId ? '.dim' : 'th').textContent.split(' · ')[0],
+])
+"""
+
+
+def issues_on(page: Page) -> dict[str, set[str]]:
+    """The discrepancies and alerts that are open, with the names of their accounts."""
+    shown = page.evaluate(READ_ISSUES)
+    assert len({subject for subject, _, _ in shown}) == len(shown), "each is shown once"
+    return {
+        subject: set(names.split(", ")) for subject, status, names in shown if status != "resolved"
+    }
+
+
+def issues_in(conn: Connection) -> dict[str, set[str]]:
+    return {
+        row["subject"]: set(row["names"])
+        for row in factories.every(
+            conn,
+            """
+            select e.kind || ' ' || e.subject_id as subject, array_agg(a.name) as names
+            from (
+                select distinct on (account_id, kind, subject_id) *
+                from ledger.events
+                order by account_id, kind, subject_id, event_seq desc
+            ) e
+            join ledger.accounts a using (account_id)
+            where e.is_open
+            group by e.kind, e.subject_id
+            """,
+        )
+    }
