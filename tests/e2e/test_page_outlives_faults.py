@@ -200,6 +200,7 @@ class Load:
                 contextlib.suppress(psycopg.OperationalError, errors.ServerError),
                 db.connect(self._dsn) as connection,
             ):
+                connection.execute("set synchronous_commit = off")  # a crash loses the last of it
                 while not self._is_over.wait(0.01):
                     self._happen(connection)
             self._is_over.wait(0.05)
