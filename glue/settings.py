@@ -1,5 +1,6 @@
 """Settings come from the environment, typed and checked once."""
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -13,6 +14,8 @@ from glue.paths import CHECKOUT, IS_CHECKOUT
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 LIMITS = ("max_clients", "max_clients_per_token", "max_clients_per_address")
+ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]*))?/?")
+DEFAULT_PORTS = {"http": 80, "https": 443}
 LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
 
 
@@ -38,6 +41,20 @@ class Address(msgspec.Struct, frozen=True):
         if not separator or not port.isdigit() or not 0 <= int(port) <= 65535:
             raise ValueError(f"not host:port: {text!r}")
         return cls(host.strip("[]") or "0.0.0.0", int(port))
+
+
+def parse_origin(text: str) -> str:
+    """Read `https://host:port` and write it as a browser does; ValueError for others."""
+    if found := ORIGIN.fullmatch(text.lower()):
+        scheme, host, port = found.groups()
+        with contextlib.suppress(ValueError):
+            if host.startswith("["):
+                host = f"[{ipaddress.IPv6Address(host[1:-1])}]"
+            if port is None or int(port) == DEFAULT_PORTS[scheme]:
+                return f"{scheme}://{host}"
+            if int(port) <= 65535:
+                return f"{scheme}://{host}:{port}"
+    raise ValueError(f"not an origin like https://desk.example or http://[::1]:8080: {text!r}")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,8 +113,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def origins(self) -> list[str]:
-        """`allowed_origins`, one by one."""
-        return [part.strip() for part in self.allowed_origins.split(",") if part.strip()]
+        """`allowed_origins`, parsed."""
+        return [
+            parse_origin(part.strip()) for part in self.allowed_origins.split(",") if part.strip()
+        ]
 
     @property
     def proxies(self) -> list[Network]:
@@ -128,10 +147,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     Address.parse(address)
             except ValueError as error:
                 raise ValueError(f"{variable} is {error}") from error
-        try:
-            _ = self.proxies
-        except ValueError as error:
-            raise ValueError(f"TIDEMARK_TRUSTED_PROXIES: {error}") from error
+        for variable, name in (
+            ("TIDEMARK_ALLOWED_ORIGINS", "origins"),
+            ("TIDEMARK_TRUSTED_PROXIES", "proxies"),
+        ):
+            try:
+                getattr(self, name)
+            except ValueError as error:
+                raise ValueError(f"{variable}: {error}") from error
         if (self.tls_cert is None) is not (self.tls_key is None):
             raise ValueError("TIDEMARK_TLS_CERT and TIDEMARK_TLS_KEY go together")
         for name in LIMITS:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from glue.settings import Address, Network, Settings
+from glue.settings import Address, Network, Settings, parse_origin
 
 
 class AddressType(click.ParamType[Address]):
@@ -40,6 +40,21 @@ class NetworkType(click.ParamType[Network]):
             self.fail(str(error), param, ctx)
 
 
+class OriginType(click.ParamType[str]):
+    """An origin on the command line."""
+
+    name = "ORIGIN"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Parse it, or refuse it as wrong usage."""
+        try:
+            return parse_origin(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -55,7 +70,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--allow-origin",
     "allowed_origins",
-    metavar="ORIGIN",
+    type=OriginType(),
     multiple=True,
     help="Another origin (https://host:port) whose pages may connect; repeatable. "
     "Else TIDEMARK_ALLOWED_ORIGINS.",

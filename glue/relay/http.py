@@ -132,7 +132,7 @@ class Door(_Door):
         self.max_connections_an_address += min(gate.limits.clients, gate.limits.clients_per_address)
         self._gate = gate
         self._files = page.load(directory)
-        self._allowed_origins = frozenset(origin.rstrip("/") for origin in allowed_origins)
+        self._allowed_origins = frozenset(allowed_origins)
         self._peers = peers
 
     @property

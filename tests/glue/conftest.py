@@ -37,7 +37,7 @@ def any_relay(admin: Connection, server: str, template: str) -> Iterator[Relay]:
     admin.execute(f'create database "{name}" template "{template}"'.encode())
     try:
         with running_relay(
-            make_conninfo(server, dbname=name), "--allow-origin", "https://desk.example"
+            make_conninfo(server, dbname=name), "--allow-origin", "HTTPS://Desk.example:443/"
         ) as running:
             yield running
     finally:

@@ -334,7 +334,7 @@ def test_who_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     ("origin", "is_let_in"),
     [
         ("http://{host}", True),
-        ("https://desk.example", True),
+        ("https://desk.example", True),  # allowed, if in other letters
         ("http://evil.example", False),
         ("http://{host}.evil.example", False),
         ("http://127.0.0.1:1", False),
@@ -841,6 +841,10 @@ def test_a_taken_address_is_named(database: Database) -> None:
 
 def test_wrong_usage_and_no_schema(database: Database, empty_database: Database) -> None:
     assert tidemark(database, "relay", "--listen", "nonsense").returncode == 2
+    done = tidemark(database, "relay", "--allow-origin", "desk.example")
+    assert done.returncode == 2
+    assert "not an origin like https://desk.example" in done.stderr
+    assert "'desk.example'" in done.stderr
     done = tidemark(empty_database, "relay", "--listen", "127.0.0.1:0")
     assert done.returncode == 1
     assert "tidemark migrate" in done.stderr

@@ -6,7 +6,7 @@ import pytest
 
 from glue import db, settings
 from glue.errors import SettingsError
-from glue.settings import Address
+from glue.settings import Address, parse_origin
 
 
 def test_nothing_set_means_the_embedded_server() -> None:
@@ -39,6 +39,7 @@ def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         ("TIDEMARK_METRICS_LISTEN", "x"),
         ("TIDEMARK_LOG", "xml"),
         ("TIDEMARK_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("TIDEMARK_ALLOWED_ORIGINS", "desk.example"),
         ("TIDEMARK_RECONCILE_BEAT", "0"),
         ("TIDEMARK_RECONCILE_BEAT", "nan"),
         ("TIDEMARK_RECONCILE_BEAT", "often"),
@@ -62,6 +63,39 @@ def test_addresses_are_read_and_written(text: str, address: Address) -> None:
     assert Address.parse(str(address)) == address
 
 
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("https://desk.example", "https://desk.example"),
+        ("HTTPS://Desk.Example:443/", "https://desk.example"),
+        ("http://desk.example:80", "http://desk.example"),
+        ("http://desk.example:443", "http://desk.example:443"),
+        ("https://desk.example:8443", "https://desk.example:8443"),
+        ("http://127.0.0.1:5173/", "http://127.0.0.1:5173"),
+        ("http://[0:0::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_an_origin_is_written_as_a_browser_does(text: str, origin: str) -> None:
+    assert parse_origin(text) == origin
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("desk.example", "desk.example:443", "//desk.example", "ftp://desk.example", "null", "*"),
+        *("https://", "https://*.example", "https://desk.example/page", "https://desk.example//"),
+        *("https://desk.example?x", "https://me@desk.example", "https://b\u00fccher.example"),
+        *("https://desk.example:", "https://desk.example:0", "https://desk.example:65536"),
+        *("https://desk.example:https", "http://[::1", "http://[::12345]", "https://a b"),
+        *("https://desk.example\n", ""),
+    ],
+)
+def test_what_no_browser_sends_is_no_origin(text: str) -> None:
+    with pytest.raises(ValueError, match="not an origin like") as refused:
+        parse_origin(text)
+    assert str(refused.value).endswith(f": {text!r}")
+
+
 def test_a_connection_string_that_cannot_be_read_is_told() -> None:
     with pytest.raises(SettingsError, match="cannot be read") as raised:
         db.connect("trading")
@@ -71,7 +105,7 @@ def test_a_connection_string_that_cannot_be_read_is_told() -> None:
 def test_what_the_relay_is_told() -> None:
     found = settings.load(
         {
-            "TIDEMARK_ALLOWED_ORIGINS": "https://a.example, https://b.example",
+            "TIDEMARK_ALLOWED_ORIGINS": "https://a.example, HTTPS://B.example:443/",
             "TIDEMARK_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8",
             "TIDEMARK_MAX_CLIENTS": "7",
         }
