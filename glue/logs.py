@@ -7,23 +7,37 @@ import structlog
 
 
 def configure(form: str = "console") -> None:
-    """Set up logging for a process; `form` is `console` or `json`."""
+    """Set up logging for a process; `form` is `console` or `json`.
+
+    Warnings and errors of libraries are written in the same form, their name as `logger`.
+    """
     render: structlog.typing.Processor
     if form == "json":
         render = structlog.processors.JSONRenderer(default=str)
     else:
         render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+    stamp: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            render,
-        ],
+        processors=[*stamp, structlog.processors.format_exc_info, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    libraries = logging.StreamHandler(sys.stderr)
+    libraries.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                render,
+            ],
+            foreign_pre_chain=[*stamp, structlog.stdlib.add_logger_name],
+        )
+    )
+    logging.basicConfig(handlers=[libraries])
 
 
 def get(process: str) -> structlog.typing.FilteringBoundLogger:
