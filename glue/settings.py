@@ -14,7 +14,7 @@ from glue.paths import CHECKOUT, IS_CHECKOUT
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 LIMITS = ("max_clients", "max_clients_per_token", "max_clients_per_address")
-ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]*))?/?")
+ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]*))?/?")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
 
@@ -44,13 +44,16 @@ class Address(msgspec.Struct, frozen=True):
 
 
 def parse_origin(text: str) -> str:
-    """Read `https://host:port` and write it as a browser does; ValueError for others."""
+    """Read `https://host:port` and write it as a browser does; ValueError for others.
+
+    Pages of apps have schemes of their own, such as `capacitor://localhost`.
+    """
     if found := ORIGIN.fullmatch(text.lower()):
         scheme, host, port = found.groups()
         with contextlib.suppress(ValueError):
             if host.startswith("["):
                 host = f"[{ipaddress.IPv6Address(host[1:-1])}]"
-            if port is None or int(port) == DEFAULT_PORTS[scheme]:
+            if port is None or int(port) == DEFAULT_PORTS.get(scheme):
                 return f"{scheme}://{host}"
             if int(port) <= 65535:
                 return f"{scheme}://{host}:{port}"

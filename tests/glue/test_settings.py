@@ -73,6 +73,7 @@ def test_addresses_are_read_and_written(text: str, address: Address) -> None:
         ("https://desk.example:8443", "https://desk.example:8443"),
         ("http://127.0.0.1:5173/", "http://127.0.0.1:5173"),
         ("http://[0:0::1]:8080", "http://[::1]:8080"),
+        ("capacitor://localhost", "capacitor://localhost"),
     ],
 )
 def test_an_origin_is_written_as_a_browser_does(text: str, origin: str) -> None:
@@ -82,7 +83,7 @@ def test_an_origin_is_written_as_a_browser_does(text: str, origin: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("desk.example", "desk.example:443", "//desk.example", "ftp://desk.example", "null", "*"),
+        *("desk.example", "desk.example:443", "//desk.example", "null", "*"),
         *("https://", "https://*.example", "https://desk.example/page", "https://desk.example//"),
         *("https://desk.example?x", "https://me@desk.example", "https://b\u00fccher.example"),
         *("https://desk.example:", "https://desk.example:0", "https://desk.example:65536"),
