@@ -63,6 +63,7 @@ class Tab:
         attached = protocol.call("Target.attachToTarget", flatten=True, **self._target)
         self._session: str = attached["sessionId"]
         self._call("Page.enable")
+        self._call("Page.setBypassCSP", enabled=True)  # the script may connect anywhere
         self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
 
     def go(self, address: str) -> None:
@@ -74,8 +75,10 @@ class Tab:
         self._call("Runtime.evaluate", expression=POLL % condition, awaitPromise=True)
 
     def evaluate(self, expression: str) -> Any:
-        """What an expression comes to."""
-        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """What an expression comes to, or the promise that it is."""
+        answer = self._call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         return answer["result"].get("value")
 
     def close(self) -> None:

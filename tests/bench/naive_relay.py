@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 from glue import wire
 from tests.conftest import Connection, Database
 
-TRIGGER = """
+STATES = """
 create function public.naive() returns trigger language plpgsql as $$
 begin
     perform pg_notify('naive', (
@@ -25,23 +25,40 @@ $$;
 create trigger account_states_naive after update on equity.account_states
     for each row execute function public.naive();
 """
-WITHOUT = "drop trigger account_states_naive on equity.account_states; drop function public.naive"
+"""Feeds it the states of all accounts."""
+FILLS = """
+create table public.naive_fills (
+    fill_id bigint generated always as identity, account_id bigint, symbol text, side text,
+    quantity numeric, price numeric
+);
+create function public.naive() returns trigger language plpgsql as $$
+begin
+    perform pg_notify('naive', row_to_json(new)::text);
+    return null;
+end
+$$;
+create trigger naive_fills_naive after insert on public.naive_fills
+    for each row execute function public.naive();
+"""
+"""Feeds it the rows of a table that is nothing but a list of trades."""
+WITHOUT = "drop function public.naive cascade; drop table if exists public.naive_fills"
 
 spawn = multiprocessing.get_context("spawn")
 
 
 class NaiveRelay:
-    """The process, and the trigger that feeds it, while the block lasts."""
+    """The process, and the trigger that feeds it (STATES or FILLS), while the block lasts."""
 
     host = "127.0.0.1"
 
-    def __init__(self, conn: Connection, database: Database) -> None:
+    def __init__(self, conn: Connection, database: Database, source: str) -> None:
         self._conn = conn
+        self._source = source
         self._pipe, other = spawn.Pipe()
         self._process = spawn.Process(target=_run, args=(other, database.dsn), daemon=True)
 
     def __enter__(self) -> "NaiveRelay":
-        self._conn.execute(TRIGGER)
+        self._conn.execute(self._source.encode())
         self._process.start()
         self.port: int = self._pipe.recv()
         assert self._process.pid is not None

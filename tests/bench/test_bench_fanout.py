@@ -17,7 +17,7 @@ import pytest
 
 from tests.bench import books
 from tests.bench.clients import Arrival, Clients, Hello
-from tests.bench.naive_relay import NaiveRelay
+from tests.bench.naive_relay import STATES, NaiveRelay
 from tests.bench.report import milliseconds, percentile, table
 from tests.conftest import Connection, Database
 from tests.factories import every, one
@@ -74,7 +74,7 @@ def test_bench_fanout(conn: Connection, database: Database) -> None:
         outcomes.append(
             run(conn, "tidemark relay", relay.host, relay.port, relay.process.pid, hellos)
         )
-    with NaiveRelay(conn, database) as naive:
+    with NaiveRelay(conn, database, STATES) as naive:
         outcomes.append(run(conn, "NOTIFY a row", naive.host, naive.port, naive.pid, hellos))
     table(
         f"{CLIENTS:,} clients on one relay, each on an account of {POSITIONS} positions that"
