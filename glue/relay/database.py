@@ -62,7 +62,9 @@ class OpenSession(NamedTuple):
     """What a token opens: a row of api.open_sessions."""
 
     token_id: int
-    account_ids: list[int]
+    account_ids: list[int] | None
+    """None where the relay has them already."""
+    account_hash: int
     may_acknowledge: bool
 
 
@@ -262,17 +264,17 @@ class Database:
             request.points,
         )
 
-    async def open_sessions(self, tokens: Iterable[str]) -> dict[str, OpenSession]:
-        """What these tokens open now; invalid ones are left out."""
+    async def open_sessions(self, held: Mapping[str, int | None]) -> dict[str, OpenSession]:
+        """What these tokens open now; invalid ones are left out. `held` has, by token, the hash of
+        the accounts that are known.
+        """
         rows = await self._joins.fetch(
-            "select token, token_id, account_ids, may_acknowledge"
-            " from api.open_sessions(%s::text[])",
-            _array(tokens),
+            "select token, token_id, account_ids, account_hash, may_acknowledge"
+            " from api.open_sessions(%s::text[], %s::bigint[])",
+            _array(held),
+            _array("null" if hash_ is None else hash_ for hash_ in held.values()),
         )
-        return {
-            token: OpenSession(token_id, sorted(ids), may_acknowledge)
-            for token, token_id, ids, may_acknowledge in rows
-        }
+        return {token: OpenSession(*opened) for token, *opened in rows}
 
     async def acknowledge(self, token: str, request: Acknowledge) -> None:
         """Acknowledge a discrepancy; DeclinedError says by its SQLSTATE why not."""

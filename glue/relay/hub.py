@@ -121,15 +121,17 @@ class Hub:
         """Let a session in, if its token opens what it asks for; Refusal otherwise."""
         try:
             async with asyncio.timeout(JOIN_TIMEOUT), self._admitting:
-                opened = await self._database.open_sessions([session.token])
+                opened = await self._database.open_sessions({session.token: None})
         except (UnavailableError, TimeoutError) as error:
             raise Refusal.unavailable() from error
         if session.token not in opened:
             raise Refusal.bad_token()
-        token_id, session.allowed, session.may_acknowledge = opened[session.token]
-        session.chosen = session.choose(session.allowed)
-        self._gate.admit_token(token_id)
-        session.token_id = token_id
+        token = opened[session.token]
+        session.allow(token)
+        session.may_acknowledge = token.may_acknowledge
+        session.chosen = session.choose()
+        self._gate.admit_token(token.token_id)
+        session.token_id = token.token_id
         self._sessions.add(session)
         self._watch(session, session.account_ids)
         self._watch_totals(session)
@@ -421,22 +423,21 @@ class Hub:
             if not sessions:
                 continue
             try:
-                opened = await self._database.open_sessions({s.token for s in sessions})
+                opened = await self._database.open_sessions(_held_of(sessions))
             except UnavailableError:
                 continue  # the reads find out whether it is lost
             for session in sessions:
                 if session.token not in opened:
                     session.refuse(Refusal.bad_token())
-                elif session in self._sessions:
-                    self._choose_again(session, opened[session.token].account_ids)
+                elif session in self._sessions and session.allow(opened[session.token]):
+                    self._choose_again(session)
 
-    def _choose_again(self, session: Session, allowed: list[int]) -> None:
+    def _choose_again(self, session: Session) -> None:
         """A token that opens all accounts opens also those that came later."""
-        session.allowed = allowed
-        if session.wants is not None or session.chosen == allowed:
+        if session.wants is not None:
             return
         try:
-            chosen = session.choose(allowed)
+            chosen = session.choose()
         except Refusal as refusal:
             session.refuse(refusal)
             return
@@ -473,6 +474,19 @@ class Hub:
             log.warning("database lost, trying again", reason=reason)
         for session in self._sessions:
             session.outbox.want_heartbeat()
+
+
+def _held_of(sessions: Iterable[Session]) -> dict[str, int | None]:
+    """By token, the hash of the accounts that all its sessions know it to open."""
+    held: dict[str, int | None] = {}
+    for session in sessions:
+        is_first = session.token not in held
+        held[session.token] = (
+            session.allowed_hash
+            if is_first or held[session.token] == session.allowed_hash
+            else None
+        )
+    return held
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -6,7 +6,7 @@ import random
 import re
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 
 from glue import wire
-from glue.relay.database import DeclinedError, UnavailableError
+from glue.relay.database import DeclinedError, OpenSession, UnavailableError
 from glue.relay.frames import Frame, curve_message, now, snapshot_message
 from glue.relay.limits import MESSAGES_A_CONNECTION, Bucket, Gate
 from glue.relay.metrics import Metrics
@@ -72,8 +72,9 @@ class Session:
         self.currency: str | None = None
         """Of the totals, where it asked for them."""
         self.only_totals = False
-        self.allowed: Sequence[int] = ()
+        self.allowed: list[int] = []
         """The accounts that the token opens, in order."""
+        self.allowed_hash: int | None = None
         self.may_acknowledge = False
         """Whether the token allows it, for the client to know; the database decides."""
         self.chosen: list[int] = []
@@ -127,11 +128,18 @@ class Session:
         if not self._refused.done():
             self._refused.set_result(refusal)
 
-    def choose(self, allowed: list[int]) -> list[int]:
-        """The accounts to watch, of those that the token opens; Refusal when it opens too few."""
-        chosen = allowed
+    def allow(self, opened: OpenSession) -> bool:
+        """Take over the accounts that the token opens now; whether they are others than before."""
+        if opened.account_ids is None or opened.account_hash == self.allowed_hash:
+            return False
+        self.allowed, self.allowed_hash = opened.account_ids, opened.account_hash
+        return True
+
+    def choose(self) -> list[int]:
+        """The accounts to watch, of those that are allowed; Refusal when these are too few."""
+        chosen = self.allowed
         if self.wants is not None:
-            if not set(self.wants) <= set(allowed):
+            if not set(self.wants) <= set(chosen):
                 raise Refusal.not_allowed()
             chosen = sorted(set(self.wants))
         if len(chosen) > wire.MAX_ACCOUNTS and not self.only_totals:

@@ -193,6 +193,22 @@ def test_an_account_opened_later_appears(relay: Relay, book: SimpleNamespace) ->
         assert trade.account_id == gamma
 
 
+def test_an_account_opened_later_appears_to_all_clients_of_a_token(
+    database: Database, book: SimpleNamespace
+) -> None:
+    """Also where one of them came after it, and the check of tokens after both."""
+    rare = with_constants("hub.TOKEN_INTERVAL = 1.5")
+    with (
+        running_relay(database.dsn, command=rare) as relay,
+        relay.client(book.token) as early,
+    ):
+        early.snapshot()
+        gamma = open_account(book.conn, "Gamma")
+        with relay.client(book.token) as late:
+            assert gamma in {p.account_id for p in late.snapshot().accounts}
+            assert gamma in {p.account_id for p in early.snapshot().accounts}
+
+
 # Who is let in --------------------------------------------------------------------------------
 
 
@@ -612,7 +628,7 @@ def test_what_changes_is_encoded_once_for_all_who_watch(monkeypatch: pytest.Monk
         return frames(change, held)
 
     async def open_sessions(tokens: Iterable[str]) -> dict[str, OpenSession]:
-        return {token: OpenSession(1, [1], False) for token in tokens}
+        return {token: OpenSession(1, [1], 0, False) for token in tokens}
 
     async def changes(_: object) -> list[Change]:
         return [change]
