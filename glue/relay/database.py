@@ -63,7 +63,7 @@ class OpenSession(NamedTuple):
 
     token_id: int
     account_ids: list[int] | None
-    """None where the relay has them already."""
+    """None where their hash was known."""
     account_hash: int
     may_acknowledge: bool
 
@@ -264,15 +264,16 @@ class Database:
             request.points,
         )
 
-    async def open_sessions(self, held: Mapping[str, int | None]) -> dict[str, OpenSession]:
-        """What these tokens open now; invalid ones are left out. `held` has, by token, the hash of
-        the accounts that are known.
+    async def open_sessions(self, hashes: Mapping[str, int | None]) -> dict[str, OpenSession]:
+        """What these tokens open now; invalid ones are left out.
+
+        The accounts are listed where their hash is not the one given.
         """
         rows = await self._joins.fetch(
             "select token, token_id, account_ids, account_hash, may_acknowledge"
             " from api.open_sessions(%s::text[], %s::bigint[])",
-            _array(held),
-            _array("null" if hash_ is None else hash_ for hash_ in held.values()),
+            _array(hashes),
+            _array("null" if hash_ is None else hash_ for hash_ in hashes.values()),
         )
         return {token: OpenSession(*opened) for token, *opened in rows}
 

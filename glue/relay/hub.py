@@ -423,7 +423,7 @@ class Hub:
             if not sessions:
                 continue
             try:
-                opened = await self._database.open_sessions(_held_of(sessions))
+                opened = await self._database.open_sessions(_hashes_by_token(sessions))
             except UnavailableError:
                 continue  # the reads find out whether it is lost
             for session in sessions:
@@ -476,17 +476,13 @@ class Hub:
             session.outbox.want_heartbeat()
 
 
-def _held_of(sessions: Iterable[Session]) -> dict[str, int | None]:
-    """By token, the hash of the accounts that all its sessions know it to open."""
-    held: dict[str, int | None] = {}
+def _hashes_by_token(sessions: Iterable[Session]) -> dict[str, int | None]:
+    """By token, the hash of the accounts that it opens, where all its sessions know the same."""
+    hashes: dict[str, int | None] = {}
     for session in sessions:
-        is_first = session.token not in held
-        held[session.token] = (
-            session.allowed_hash
-            if is_first or held[session.token] == session.allowed_hash
-            else None
-        )
-    return held
+        if hashes.setdefault(session.token, session.allowed_hash) != session.allowed_hash:
+            hashes[session.token] = None
+    return hashes
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
