@@ -6,6 +6,7 @@ embedded one.
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -122,6 +123,11 @@ def drop(connection: Connection, name: str) -> None:
     connection.execute(
         sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
     )
+
+
+def pytest_configure() -> None:
+    """A session that is told to end does so as by Ctrl-C: no server and no process stays behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
