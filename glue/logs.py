@@ -21,19 +21,16 @@ def configure(form: str = "console") -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    write: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, render]
     structlog.configure(
-        processors=[*stamp, structlog.processors.format_exc_info, render],
+        processors=[*stamp, *write],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     libraries = logging.StreamHandler(sys.stderr)
     libraries.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                render,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *write],
             foreign_pre_chain=[*stamp, structlog.stdlib.add_logger_name],
         )
     )

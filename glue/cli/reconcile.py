@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from glue.cli.relay import AddressType
+from glue.cli.parsed import ADDRESS
 from glue.cli.tables import echo_table, shown
 from glue.settings import Address, Settings
 
@@ -40,7 +40,7 @@ NO_ANSWER = 4
 )
 @click.option("--json", "as_json", is_flag=True, help="With --once or --dry-run: print JSON.")
 @click.option(
-    "--metrics-listen", type=AddressType(), help="Serve figures for Prometheus here, at /metrics."
+    "--metrics-listen", type=ADDRESS, help="Serve figures for Prometheus here, at /metrics."
 )
 @click.pass_obj
 def reconcile(

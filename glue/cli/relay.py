@@ -5,64 +5,17 @@ from pathlib import Path
 
 import click
 
+from glue.cli.parsed import ADDRESS, Parsed
 from glue.settings import Address, Network, Settings, parse_origin
-
-
-class AddressType(click.ParamType[Address]):
-    """host:port on the command line."""
-
-    name = "HOST:PORT"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Address:
-        """Parse it, or refuse it as wrong usage."""
-        if isinstance(value, Address):
-            return value
-        try:
-            return Address.parse(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class NetworkType(click.ParamType[Network]):
-    """An address or a network on the command line."""
-
-    name = "NETWORK"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Network:
-        """Parse it, or refuse it as wrong usage."""
-        try:
-            return ipaddress.ip_network(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class OriginType(click.ParamType[str]):
-    """An origin on the command line."""
-
-    name = "ORIGIN"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        """Parse it, or refuse it as wrong usage."""
-        try:
-            return parse_origin(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.option("--listen", type=AddressType(), help="Else TIDEMARK_LISTEN, else 127.0.0.1:8017.")
+@click.option("--listen", type=ADDRESS, help="Else TIDEMARK_LISTEN, else 127.0.0.1:8017.")
 @click.option(
     "--metrics-listen",
-    type=AddressType(),
+    type=ADDRESS,
     help="Serve /metrics here to whoever can reach it; else TIDEMARK_METRICS_LISTEN.",
 )
 @click.option("--tls-cert", type=FILE, help="Serve HTTPS with this chain; else TIDEMARK_TLS_CERT.")
@@ -70,7 +23,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--allow-origin",
     "allowed_origins",
-    type=OriginType(),
+    type=Parsed("ORIGIN", parse_origin),
     multiple=True,
     help="Another origin (https://host:port) whose pages may connect; repeatable. "
     "Else TIDEMARK_ALLOWED_ORIGINS.",
@@ -78,7 +31,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--trusted-proxy",
     "trusted_proxies",
-    type=NetworkType(),
+    type=Parsed("NETWORK", ipaddress.ip_network),
     multiple=True,
     help="A proxy whose X-Forwarded-For and -Proto count; repeatable. "
     "Else TIDEMARK_TRUSTED_PROXIES.",

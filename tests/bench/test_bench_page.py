@@ -198,6 +198,8 @@ def test_bench_commit_to_paint(
             for name, values in steps.items()
         ],
     )
+    assert all(len(values) == len(fill_ids) for values in steps.values())
+    assert all(len(values) == len(naive_ids) for values in floors.values())
 
 
 def arrivals(seen: dict[str, dict[str, float]], ids: Sequence[int]) -> dict[str, list[float]]:

@@ -27,6 +27,7 @@ from tests import contract
 from tests.conftest import Connection, Database
 
 Event = wire.DiscrepancyChanged | wire.AlertChanged
+GUIDE = contract.ROOT / "docs" / "relay.md"
 PATIENCE = 15.0
 """Seconds after which something that should happen has not happened."""
 read_message = msgspec.json.Decoder(wire.FromRelay, strict=True).decode

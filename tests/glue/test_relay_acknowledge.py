@@ -1,7 +1,6 @@
 """Acknowledging a discrepancy through the relay: its event is the answer, or a refusal."""
 
 import re
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -11,10 +10,8 @@ from glue import wire
 from glue.relay.refusal import AWAY, DECLINED
 from tests import contract
 from tests.conftest import Connection
-from tests.glue.relays import Client, Relay, issue_token, refusal
+from tests.glue.relays import GUIDE, Client, Relay, issue_token, refusal
 from tests.sql.brokers import HandBroker, differing_broker, lasting
-
-GUIDE = Path(__file__).parents[2] / "docs" / "relay.md"
 
 
 @pytest.fixture

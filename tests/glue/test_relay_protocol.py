@@ -7,7 +7,6 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +21,7 @@ from glue.relay.metrics import Metrics
 from glue.relay.outbox import MAX_BYTES, Outbox
 from tests.conftest import Connection, Database
 from tests.glue.relays import (
+    GUIDE,
     Client,
     Relay,
     converge,
@@ -33,8 +33,6 @@ from tests.glue.relays import (
     tick,
     until,
 )
-
-GUIDE = Path(__file__).parents[2] / "docs" / "relay.md"
 
 
 def many_fills(conn: Connection, account_id: int, count: int) -> None:

@@ -36,6 +36,7 @@ from glue.settings import Network
 from tests.conftest import Connection, Database
 from tests.glue.nonsense import Message, fitting_message, instants, spoilt, valid, values
 from tests.glue.relays import (
+    GUIDE,
     PATIENCE,
     Relay,
     decode,
@@ -49,7 +50,6 @@ from tests.glue.relays import (
     with_constants,
 )
 
-GUIDE = Path(__file__).parents[2] / "docs" / "relay.md"
 PROXY = ["--trusted-proxy", "127.0.0.1"]
 ACCOUNT_IDS = (1, 2)
 """Of the book, so that random numbers often name an account."""
