@@ -8,6 +8,7 @@ import { FillsTable } from './FillsTable.jsx';
 import { AccountFlags } from './Flags.jsx';
 import { createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
 import { PositionsTable } from './PositionsTable.jsx';
+import { writeWhenSeen } from './sight.js';
 
 /** @import { AccountState } from '../services/messages.js' */
 /** @import { RequestCurve } from './EquityCurve.jsx' */
@@ -72,7 +73,7 @@ function Summary({ accountId }) {
   const mode = usePortfolioStore((store) => store.portfolios[accountId]?.state.position_mode);
   useLive(selectState(accountId), (account) => {
     if (!header.current || !account) return;
-    painter.current ??= createSummaryPainter(header.current);
+    painter.current ??= writeWhenSeen(header.current, createSummaryPainter(header.current));
     painter.current(account);
   });
   return (

@@ -10,6 +10,7 @@ import { BrokerMark } from './BrokerFigures.jsx';
 import { AccountFlags } from './Flags.jsx';
 import { clearAmount, createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
 import { RoomRows } from './Room.jsx';
+import { writeWhenSeen } from './sight.js';
 import { TotalsRow } from './TotalsRow.jsx';
 
 /** @import { AccountState } from '../services/messages.js' */
@@ -133,7 +134,7 @@ export const AccountRow = memo(
     const painter = useRef(/** @type {((account: AccountState) => void) | null} */ (null));
     useLive(selectState(accountId), (account) => {
       if (!row.current || !account) return;
-      painter.current ??= createAccountPainter(row.current);
+      painter.current ??= writeWhenSeen(row.current, createAccountPainter(row.current));
       painter.current(account);
     });
     const choose = () => {

@@ -2,6 +2,7 @@ import { useRef } from 'react';
 import { formatFull, formatInstant, signOf, subtractAmounts } from '../format.js';
 import { selectBroker, selectIsOverdue, selectState, usePortfolioStore } from '../stores/portfolioStore.js';
 import { fieldOf, paintAmount, useLive } from './paint.js';
+import { writeWhenSeen } from './sight.js';
 
 /** @import { AccountState, Broker } from '../services/messages.js' */
 
@@ -106,7 +107,7 @@ function Table({ accountId, broker }) {
     selectState(accountId),
     (account) => {
       if (!table.current || !account) return;
-      painter.current ??= createPainter(table.current);
+      painter.current ??= writeWhenSeen(table.current, createPainter(table.current));
       painter.current(account, broker);
     },
     broker,

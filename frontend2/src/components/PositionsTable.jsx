@@ -5,6 +5,7 @@ import { LiveCell } from './Amount.jsx';
 import { NotPriced, Stale } from './Flags.jsx';
 import { fieldOf, paintAmount, useLive } from './paint.js';
 import { RoomRow, useRoom } from './Room.jsx';
+import { writeWhenSeen } from './sight.js';
 
 /** @import { Position } from '../services/messages.js' */
 /** @import { PortfolioData } from '../stores/portfolioStore.js' */
@@ -111,7 +112,7 @@ function PositionRow({ symbol, side, flag, painters }) {
   useLayoutEffect(() => {
     if (!row.current) return undefined;
     const key = `${side} ${symbol}`;
-    painters.set(key, createPositionPainter(row.current));
+    painters.set(key, writeWhenSeen(row.current, createPositionPainter(row.current)));
     return () => void painters.delete(key);
   }, [symbol, side, painters]);
   return (
