@@ -1,6 +1,7 @@
 """The built page in a real browser, from a real relay, beside what the database says."""
 
 import contextlib
+import itertools
 import os
 import subprocess
 import time
@@ -264,8 +265,8 @@ def test_a_fill_recorded_in_psql_appears(
         " p_commission => 1.25)",
     )
     page.wait_for_selector("tr[data-fill-id='2']")
-    assert positions_on(page)["EUR/USD long"]["quantity"] == "6000"
     assert accounts_on(page)[str(book.alpha)]["balance"] == "10000.75"
+    until(lambda: positions_on(page)["EUR/USD long"]["quantity"] == "6000")
     assert rows(page, "tr[data-fill-id]")["2"]["realized_pnl"] == "2.00"
     until(equals_database(page, book.conn, book.alpha))
     psql(database.dsn, f"select api.record_fill({book.alpha}, 'USD/JPY', 'buy', 1000, 150)")
@@ -433,6 +434,47 @@ def test_three_hundred_accounts_cost_what_is_seen_of_them(
         }
         until(lambda: rows(page, "tr[data-account-id]").keys() == found)
         assert page.inner_text(".list-head .count") == f"{len(found)} of 300"
+
+
+COUNT_WRITES = """
+() => {
+    window.writes = {};
+    new MutationObserver((records) => {
+        for (const { target: { dataset } } of records) {
+            window.writes[dataset.field] = (window.writes[dataset.field] ?? 0) + 1;
+        }
+    }).observe(document, { subtree: true, attributes: true, attributeFilter: ['data-value'] });
+}
+"""
+
+
+def test_figures_out_of_sight_are_written_once_a_second(page: Page, book: SimpleNamespace) -> None:
+    until(equals_database(page, book.conn, book.alpha))
+    page.set_viewport_size({"width": 400, "height": 400})
+    page.evaluate("scrollTo(0, 0)")
+    until(lambda: top_of(page, "tr[data-account-id]") < 400 < top_of(page, "tr[data-symbol]"))
+    page.evaluate("new Promise((resolve) => setTimeout(resolve, 200))")  # the browser has told
+    page.evaluate(COUNT_WRITES)
+    began = time.monotonic()
+    bids = itertools.cycle(["1.10123", "1.10130", "1.10145"])
+
+    def is_seen_ten_times() -> bool:
+        bid = next(bids)
+        tick(book.conn, "EUR/USD", bid, f"{bid}5")
+        return bool(page.evaluate("window.writes.margin_available >= 10"))
+
+    until(is_seen_ten_times)
+    seconds = time.monotonic() - began
+    assert page.evaluate("window.writes.price ?? 0") <= seconds + 1
+    until(equals_database(page, book.conn, book.alpha))
+    page.evaluate("document.querySelector('tr[data-symbol]').scrollIntoView()")
+    tick(book.conn, "EUR/USD", "1.10200", "1.10210")
+    until(equals_database(page, book.conn, book.alpha))
+
+
+def top_of(page: Page, selector: str) -> float:
+    top: float = page.eval_on_selector(selector, "row => row.getBoundingClientRect().top")
+    return top
 
 
 def test_a_lost_database_is_said(page: Page, book: SimpleNamespace, admin: Connection) -> None:
