@@ -1,14 +1,15 @@
 """A process of its own with many WebSocket clients that do next to nothing but note arrivals.
 
 A client of a library would take as much of the machine as the relay that is to be measured: these
-parse a frame's head and look for `updated_at` in what it carries.
+parse a frame's head and look for `updated_at` in what it carries, in one loop over all sockets.
 """
 
-import asyncio
 import base64
 import multiprocessing
 import os
 import re
+import select
+import socket
 import time
 from array import array
 from collections.abc import Sequence
@@ -41,37 +42,32 @@ class Hello(NamedTuple):
     account_id: int
 
 
-class Client(asyncio.BufferedProtocol):
+class Client:
     """One connection, from the handshake on."""
 
-    def __init__(self, hello: Hello, states: array, arrivals: array, host: str) -> None:
+    def __init__(self, hello: Hello, host: str, port: int, states: array, arrivals: array) -> None:
         self._hello = hello
         self._states = states
         self._arrivals = arrivals
-        self._host = host
         self._rest = b""
         self._is_open = False
-        self.is_hydrated = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self.is_hydrated = False
+        self.socket = socket.create_connection((host, port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         key = base64.b64encode(os.urandom(16)).decode()
-        transport.write(
-            f"GET /ws HTTP/1.1\r\nHost: {self._host}\r\nUpgrade: websocket\r\n"
+        self.socket.sendall(
+            f"GET /ws HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
             f"Sec-WebSocket-Protocol: {wire.SUBPROTOCOL}\r\n\r\n".encode()
         )
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.is_hydrated.done():
-            self.is_hydrated.set_exception(ConnectionError("the relay closed the connection"))
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return BUFFER
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def read(self) -> None:
+        """Note what has come."""
+        size = self.socket.recv_into(BUFFER)
         now = time.time()
-        data = self._rest + BUFFER[:nbytes]
+        if size == 0:
+            raise ConnectionError("the relay closed the connection")
+        data = self._rest + BUFFER[:size]
         if not self._is_open:
             head, found, data = data.partition(b"\r\n\r\n")
             if not found:
@@ -91,11 +87,11 @@ class Client(asyncio.BufferedProtocol):
             if opcode == PING:
                 self._send(PING + 1, data[begin:place])
             elif found := UPDATED_AT.search(data, begin, place):
-                if self.is_hydrated.done():
+                if self.is_hydrated:
                     self._states.append(_seconds(found))
                     self._arrivals.append(now)
                 else:
-                    self.is_hydrated.set_result(None)
+                    self.is_hydrated = True
         self._rest = data[place:]
 
     def _send(self, opcode: int, payload: bytes) -> None:
@@ -106,7 +102,7 @@ class Client(asyncio.BufferedProtocol):
             if length < 126
             else bytes([0x80 | opcode, 0xFE]) + length.to_bytes(2, "big")
         )
-        self._transport.write(head + bytes(4) + payload)
+        self.socket.sendall(head + bytes(4) + payload)
 
 
 def _frame(data: bytes, place: int) -> tuple[int, int, int] | None:
@@ -158,29 +154,31 @@ class Clients:
 
 
 def _run(pipe: Pipe, host: str, port: int, hellos: Sequence[Hello]) -> None:
-    asyncio.run(_converse(pipe, host, port, hellos))
-
-
-async def _converse(pipe: Pipe, host: str, port: int, hellos: Sequence[Hello]) -> None:
-    loop = asyncio.get_running_loop()
     states, arrived = array("d"), array("d")
+    clients: dict[int, Client] = {}
+    ready = select.epoll()
     try:
         for place in range(0, len(hellos), 50):  # a burst would fill the listener's queue
-            made = [
-                await loop.create_connection(
-                    lambda hello=hello: Client(hello, states, arrived, f"{host}:{port}"), host, port
-                )
-                for hello in hellos[place : place + 50]
-            ]
-            await asyncio.gather(*[client.is_hydrated for _, client in made])
+            some = [Client(hello, host, port, states, arrived) for hello in hellos[place:][:50]]
+            for client in some:
+                clients[client.socket.fileno()] = client
+                ready.register(client.socket, select.EPOLLIN)
+            while not all(client.is_hydrated for client in some):
+                for file, _ in ready.poll():
+                    clients[file].read()
     except (OSError, AssertionError) as error:
         pipe.send(repr(error))
         return
     pipe.send("hydrated")
+    ready.register(pipe, select.EPOLLIN)
     while True:
-        asked = await loop.run_in_executor(None, pipe.recv)
-        if asked == "end":
-            pipe.send((states[:], arrived[:]))
-        del states[:], arrived[:]
-        if asked == "begin":
-            pipe.send("begun")
+        for file, _ in ready.poll():
+            if file != pipe.fileno():
+                clients[file].read()
+                continue
+            asked = pipe.recv()
+            if asked == "end":
+                pipe.send((states[:], arrived[:]))
+            del states[:], arrived[:]
+            if asked == "begin":
+                pipe.send("begun")
