@@ -1,7 +1,7 @@
 /**
  * Figures that nobody sees cost as much as those that one sees: the browser lays out each text that
- * changes. So they are written once a second, whoever searches the page or has it read aloud, and at
- * once when they come into sight.
+ * changes. So they are written once a second, for those who search the page or have it read to them,
+ * and at once when they come into sight.
  */
 export const OUT_OF_SIGHT_MS = 1000;
 
