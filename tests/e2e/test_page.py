@@ -448,12 +448,20 @@ COUNT_WRITES = """
 """
 
 
+AFTER_FRAMES = """
+new Promise((resolve) => {
+    const frames = (left) => (left > 0 ? requestAnimationFrame(() => frames(left - 1)) : resolve());
+    frames(5);
+})
+"""
+
+
 def test_figures_out_of_sight_are_written_once_a_second(page: Page, book: SimpleNamespace) -> None:
     until(equals_database(page, book.conn, book.alpha))
     page.set_viewport_size({"width": 400, "height": 400})
     page.evaluate("scrollTo(0, 0)")
     until(lambda: top_of(page, "tr[data-account-id]") < 400 < top_of(page, "tr[data-symbol]"))
-    page.evaluate("new Promise((resolve) => setTimeout(resolve, 200))")  # the browser has told
+    page.evaluate(AFTER_FRAMES)  # in which the browser has told what is in sight
     page.evaluate(COUNT_WRITES)
     began = time.monotonic()
     bids = itertools.cycle(["1.10123", "1.10130", "1.10145"])
