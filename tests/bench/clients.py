@@ -53,7 +53,6 @@ class Client:
         self._is_open = False
         self.is_hydrated = False
         self.socket = socket.create_connection((host, port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         key = base64.b64encode(os.urandom(16)).decode()
         self.socket.sendall(
             f"GET /ws HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
@@ -159,7 +158,9 @@ def _run(pipe: Pipe, host: str, port: int, hellos: Sequence[Hello]) -> None:
     ready = select.epoll()
     try:
         for place in range(0, len(hellos), 50):  # a burst would fill the listener's queue
-            some = [Client(hello, host, port, states, arrived) for hello in hellos[place:][:50]]
+            some = [
+                Client(hello, host, port, states, arrived) for hello in hellos[place : place + 50]
+            ]
             for client in some:
                 clients[client.socket.fileno()] = client
                 ready.register(client.socket, select.EPOLLIN)

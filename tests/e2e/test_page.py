@@ -203,6 +203,11 @@ def count(page: Page, selector: str) -> int:
     return len(page.query_selector_all(selector))
 
 
+def top_of(page: Page, selector: str) -> float:
+    top: float = page.eval_on_selector(selector, "row => row.getBoundingClientRect().top")
+    return top
+
+
 def fills_by_scrolling(page: Page) -> list[str]:
     """The fills of the chosen account, as one sees them who scrolls to the last."""
     seen = []
@@ -446,8 +451,6 @@ COUNT_WRITES = """
     }).observe(document, { subtree: true, attributes: true, attributeFilter: ['data-value'] });
 }
 """
-
-
 AFTER_FRAMES = """
 new Promise((resolve) => {
     const frames = (left) => (left > 0 ? requestAnimationFrame(() => frames(left - 1)) : resolve());
@@ -478,11 +481,6 @@ def test_figures_out_of_sight_are_written_once_a_second(page: Page, book: Simple
     page.evaluate("document.querySelector('tr[data-symbol]').scrollIntoView()")
     tick(book.conn, "EUR/USD", "1.10200", "1.10210")
     until(equals_database(page, book.conn, book.alpha))
-
-
-def top_of(page: Page, selector: str) -> float:
-    top: float = page.eval_on_selector(selector, "row => row.getBoundingClientRect().top")
-    return top
 
 
 def test_a_lost_database_is_said(page: Page, book: SimpleNamespace, admin: Connection) -> None:

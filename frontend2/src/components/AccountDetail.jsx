@@ -6,9 +6,8 @@ import { BrokerFigures } from './BrokerFigures.jsx';
 import { EquityCurve } from './EquityCurve.jsx';
 import { FillsTable } from './FillsTable.jsx';
 import { AccountFlags } from './Flags.jsx';
-import { createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
+import { createMovingPainter, fieldOf, paintAmount, useLive, usePainter } from './paint.js';
 import { PositionsTable } from './PositionsTable.jsx';
-import { writeWhenSeen } from './sight.js';
 
 /** @import { AccountState } from '../services/messages.js' */
 /** @import { RequestCurve } from './EquityCurve.jsx' */
@@ -67,14 +66,12 @@ const HINTS = /** @type {Record<string, string>} */ ({
 /** @param {{ accountId: number }} props */
 function Summary({ accountId }) {
   const header = useRef(/** @type {HTMLElement | null} */ (null));
-  const painter = useRef(/** @type {((account: AccountState) => void) | null} */ (null));
   const name = usePortfolioStore((store) => store.portfolios[accountId]?.state.name);
   const currency = usePortfolioStore((store) => store.portfolios[accountId]?.state.currency);
   const mode = usePortfolioStore((store) => store.portfolios[accountId]?.state.position_mode);
+  const paint = usePainter(header, createSummaryPainter);
   useLive(selectState(accountId), (account) => {
-    if (!header.current || !account) return;
-    painter.current ??= writeWhenSeen(header.current, createSummaryPainter(header.current));
-    painter.current(account);
+    if (account) paint(account);
   });
   return (
     <header className="summary" ref={header} data-summary-of={accountId}>

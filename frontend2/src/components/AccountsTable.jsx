@@ -8,9 +8,8 @@ import {
 import { LiveCell } from './Amount.jsx';
 import { BrokerMark } from './BrokerFigures.jsx';
 import { AccountFlags } from './Flags.jsx';
-import { clearAmount, createMovingPainter, fieldOf, paintAmount, useLive } from './paint.js';
+import { clearAmount, createMovingPainter, fieldOf, paintAmount, useLive, usePainter } from './paint.js';
 import { RoomRows } from './Room.jsx';
-import { writeWhenSeen } from './sight.js';
 import { TotalsRow } from './TotalsRow.jsx';
 
 /** @import { AccountState } from '../services/messages.js' */
@@ -131,11 +130,9 @@ export const AccountRow = memo(
     const selectAccount = usePortfolioStore((store) => store.selectAccount);
     const name = usePortfolioStore((store) => store.portfolios[accountId]?.state.name);
     const currency = usePortfolioStore((store) => store.portfolios[accountId]?.state.currency);
-    const painter = useRef(/** @type {((account: AccountState) => void) | null} */ (null));
+    const paint = usePainter(row, createAccountPainter);
     useLive(selectState(accountId), (account) => {
-      if (!row.current || !account) return;
-      painter.current ??= writeWhenSeen(row.current, createAccountPainter(row.current));
-      painter.current(account);
+      if (account) paint(account);
     });
     const choose = () => {
       selectAccount(accountId);

@@ -1,8 +1,7 @@
 import { useRef } from 'react';
 import { formatFull, formatInstant, signOf, subtractAmounts } from '../format.js';
 import { selectBroker, selectIsOverdue, selectState, usePortfolioStore } from '../stores/portfolioStore.js';
-import { fieldOf, paintAmount, useLive } from './paint.js';
-import { writeWhenSeen } from './sight.js';
+import { fieldOf, paintAmount, useLive, usePainter } from './paint.js';
 
 /** @import { AccountState, Broker } from '../services/messages.js' */
 
@@ -102,13 +101,11 @@ export function BrokerFigures({ accountId }) {
 /** @param {{ accountId: number, broker: Broker }} props */
 function Table({ accountId, broker }) {
   const table = useRef(/** @type {HTMLTableElement | null} */ (null));
-  const painter = useRef(/** @type {((account: AccountState, broker: Broker) => void) | null} */ (null));
+  const paint = usePainter(table, createPainter);
   useLive(
     selectState(accountId),
     (account) => {
-      if (!table.current || !account) return;
-      painter.current ??= writeWhenSeen(table.current, createPainter(table.current));
-      painter.current(account, broker);
+      if (account) paint(account, broker);
     },
     broker,
   );

@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from 'react';
+import { canObserve } from './sight.js';
 
 /** @import { ReactNode, RefObject } from 'react' */
 
@@ -7,8 +8,6 @@ const MARGIN = '300px 0px';
 
 /** The height of a table's row in px, for rows that have not been there yet. */
 const ROW_HEIGHT = 29;
-
-const canObserve = () => typeof IntersectionObserver !== 'undefined';
 
 /**
  * Null while a body of a table is in sight, or nearly; otherwise the height of its rows, so that they

@@ -1,6 +1,7 @@
-import { useLayoutEffect } from 'react';
+import { useLayoutEffect, useRef } from 'react';
 import { compareAmounts, formatAmount, signOf } from '../format.js';
 import { usePortfolioStore } from '../stores/portfolioStore.js';
+import { writeWhenSeen } from './sight.js';
 
 /**
  * Figures that move many times a second are written straight into their elements: React renders the
@@ -34,6 +35,22 @@ export function useLive(select, write, key) {
     });
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [key]);
+}
+
+/**
+ * Paints an element's figures, once there is one: for `useLive`.
+ * @template {HTMLElement} E
+ * @template {unknown[]} V
+ * @param {import('react').RefObject<E | null>} element
+ * @param {(element: E) => (...values: V) => void} createPainter
+ */
+export function usePainter(element, createPainter) {
+  const painter = useRef(/** @type {((...values: V) => void) | null} */ (null));
+  return (/** @type {V} */ ...values) => {
+    if (!element.current) return;
+    painter.current ??= writeWhenSeen(element.current, createPainter(element.current));
+    painter.current(...values);
+  };
 }
 
 /** @param {{ kind?: AmountKind, value: Amount | null | undefined }} amount */

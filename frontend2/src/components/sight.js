@@ -5,14 +5,16 @@
  */
 export const OUT_OF_SIGHT_MS = 1000;
 
+/** Whether the browser tells what is in sight. */
+export const canObserve = () => typeof IntersectionObserver !== 'undefined';
+
 /** @type {WeakMap<Element, (isSeen: boolean) => void>} */
 const watchers = new WeakMap();
-const observer =
-  typeof IntersectionObserver === 'undefined'
-    ? null
-    : new IntersectionObserver((entries) => {
-        for (const { target, isIntersecting } of entries) watchers.get(target)?.(isIntersecting);
-      });
+const observer = canObserve()
+  ? new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) watchers.get(target)?.(isIntersecting);
+    })
+  : null;
 
 /** What to write of elements out of sight. @type {Set<() => void>} */
 const late = new Set();
